@@ -1,0 +1,1 @@
+"""Architectures as pure data: ops, genotypes, architectures and the space that holds them."""

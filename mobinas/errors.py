@@ -1,0 +1,81 @@
+"""Every error that MOBINAS raises on purpose.
+
+MobinasError
+├── ConfigError          a job file, key or value that cannot be meant
+├── DataError            images, labels or splits that cannot be used
+├── ArchitectureError    a genotype, architecture or space that breaks a rule
+├── TargetError          an unknown target, or a provider this onnxruntime lacks
+├── MeasurementError     a device that could not be measured, or samples that do not fit together
+├── PredictorError       too little or unusable material for a latency predictor
+├── SearchError          a study that cannot start or continue
+│   └── Infeasible       a candidate, or a whole job, outside its hard constraints
+├── TrainingError        a loss that is not finite, or no room for the network
+├── ExportError          a file whose outputs differ, or a format that cannot hold the model
+└── RunFolderError       a folder of another job, in use, or torn
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MobinasError(Exception):
+    """Base of all errors of this project; its text is one line that names the fix."""
+
+
+class ConfigError(MobinasError):
+    """A job file, key or value that cannot be meant."""
+
+
+class DataError(MobinasError):
+    """Images, labels or splits that cannot be used."""
+
+
+class ArchitectureError(MobinasError):
+    """A genotype, architecture or search space that breaks a rule."""
+
+
+class TargetError(MobinasError):
+    """An unknown target, or a provider that the installed onnxruntime lacks."""
+
+
+class MeasurementError(MobinasError):
+    """A device that could not be measured, or measurements that do not fit together."""
+
+
+class PredictorError(MobinasError):
+    """Too little or unusable material for a latency predictor."""
+
+
+class SearchError(MobinasError):
+    """A study that cannot start or continue."""
+
+
+class Infeasible(SearchError):
+    """A candidate, or a whole job, that cannot meet its hard constraints."""
+
+
+class TrainingError(MobinasError):
+    """A loss that is not finite, or no room for the network."""
+
+
+class ExportError(MobinasError):
+    """A file whose outputs differ from the network's, or a format that cannot hold it."""
+
+
+class RunFolderError(MobinasError):
+    """A run folder of another job, in use by another process, or torn."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Names the nearest known word, for the end of an error message.
+
+    Args:
+        word: What was given.
+        known: What would have been accepted.
+
+    Returns:
+        ``"; did you mean 'x'?"``, or ``"; choose from a, b"`` when nothing is near.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; choose from {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""What an architecture computes: its lowering to a Graph of layers, and the torch-free interpreters."""

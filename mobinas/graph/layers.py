@@ -1,0 +1,132 @@
+"""What a network computes, as a small graph of layers with shapes.
+
+Every interpreter (torch module, cost, ONNX, latency features, drawing) walks these nodes in order and ends
+its `match` in `typing.assert_never`, so a kind that one of them forgets is a type error.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The image, normalised, as (channels, height, width)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2d:
+    """A convolution without bias. `kernel`, `stride`, `padding` are (height, width); padding is symmetric."""
+
+    in_channels: int
+    out_channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: int = 1
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm2d:
+    """Batch normalisation over (batch, height, width), epsilon 1e-5."""
+
+    channels: int
+    affine: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReLU:
+    """max(x, 0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool2d:
+    """Square pooling; padded pixels count neither for the maximum nor for the mean."""
+
+    kind: Literal["max", "avg"]
+    kernel: int
+    stride: int
+    padding: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """Drops the first row and the first column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """All zeros, of the input's shape divided by the stride."""
+
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Sum of two or more tensors of one shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """Concatenation along the channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalAvgPool:
+    """Mean over height and width; shape (channels, 1, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear layer with bias on the flattened input; shape (out_features, 1, 1)."""
+
+    in_features: int
+    out_features: int
+
+
+Layer = Input | Conv2d | BatchNorm2d | ReLU | Pool2d | Crop | Zeros | Add | Concat | GlobalAvgPool | Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One layer applied to earlier nodes.
+
+    Attributes:
+        name: Unique, stable under changes of depth, width and resolution; slashes separate its parts.
+        layer: What is computed.
+        inputs: Positions of earlier nodes.
+        shape: (channels, height, width) of the result; no batch axis.
+        segments: How the channels are composed; they sum to `shape[0]`. A narrower twin of the network
+            corresponds to the leading channels of each segment, not of the whole.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[int, ...]
+    shape: Shape
+    segments: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in topological order; node 0 is the input.
+
+    Attributes:
+        nodes: All reach an output, except perhaps the input.
+        outputs: Positions of the logits, and of the auxiliary logits where there are any.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def input_shape(self) -> Shape:
+        """(channels, height, width) of the input."""
+        return self.nodes[0].shape
+
+    def input_shapes(self, node: Node) -> Iterator[Shape]:
+        """Shapes of the node's inputs, in order."""
+        return (self.nodes[i].shape for i in node.inputs)

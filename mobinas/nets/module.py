@@ -1,0 +1,152 @@
+"""A Graph as a torch module."""
+
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+
+from mobinas.graph.layers import (
+    Add,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    Crop,
+    GlobalAvgPool,
+    Graph,
+    Input,
+    Layer,
+    Linear,
+    Pool2d,
+    ReLU,
+    Zeros,
+)
+
+# PyTorch's default of 0.1; torchvision's mobilenet_v3 ships 0.01, which a short training never fills.
+BATCH_NORM_MOMENTUM = 0.1
+
+
+class GraphModule(nn.Module):
+    """Runs a Graph; parameters carry the names of its nodes.
+
+    Attributes:
+        graph: What is computed.
+        layers: The modules with parameters, by node name.
+    """
+
+    def __init__(self, graph: Graph, *, seed: int | None = None) -> None:
+        """Builds the modules.
+
+        Args:
+            graph: What to compute.
+            seed: Draws the initial weights (He, fan out) from a generator of this seed; without one, PyTorch's
+                global generator draws them.
+        """
+        super().__init__()
+        self.graph = graph
+        modules = {node.name: _module(node.layer) for node in graph.nodes}
+        self.layers = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
+        self._last_use = _last_uses(graph)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        for module in self.layers.values():
+            _initialise(module, generator)
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Computes the outputs of the graph.
+
+        Args:
+            image: Normalised images, [batch, channels, height, width].
+
+        Returns:
+            [batch, classes] logits; where the graph has several outputs, a tuple of them. A graph of one op
+            gives its feature map instead.
+        """
+        values: list[Tensor | None] = [None] * len(self.graph.nodes)
+        for position, node in enumerate(self.graph.nodes):
+            inputs = [_present(values[i]) for i in node.inputs] if node.inputs else [image]
+            if node.name in self.layers:
+                values[position] = _flat_for(node.layer, self.layers[node.name], inputs[0])
+            else:
+                values[position] = _compute(node.layer, inputs)
+            for i in self._last_use[position]:
+                values[i] = None
+        results = tuple(_present(values[i]) for i in self.graph.outputs)
+        return results[0] if len(results) == 1 else results
+
+
+def _present(value: Tensor | None) -> Tensor:
+    assert value is not None, "nodes come in topological order"
+    return value
+
+
+def _last_uses(graph: Graph) -> list[list[int]]:
+    last = {i: position for position, node in enumerate(graph.nodes) for i in node.inputs}
+    uses: list[list[int]] = [[] for _ in graph.nodes]
+    for i, position in last.items():
+        if i not in graph.outputs:
+            uses[position].append(i)
+    return uses
+
+
+def _module(layer: Layer) -> nn.Module | None:
+    match layer:
+        case Conv2d():
+            return nn.Conv2d(
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel,
+                layer.stride,
+                layer.padding,
+                layer.dilation,
+                layer.groups,
+                bias=False,
+            )
+        case BatchNorm2d():
+            return nn.BatchNorm2d(layer.channels, affine=layer.affine, momentum=BATCH_NORM_MOMENTUM)
+        case Linear():
+            return nn.Linear(layer.in_features, layer.out_features)
+        case Input() | ReLU() | Pool2d() | Crop() | Zeros() | Add() | Concat() | GlobalAvgPool():
+            return None
+        case _:
+            assert_never(layer)
+
+
+def _flat_for(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:
+    result: Tensor = module(x.flatten(1) if isinstance(layer, Linear) else x)
+    return result
+
+
+def _compute(layer: Layer, inputs: list[Tensor]) -> Tensor:
+    x = inputs[0]
+    match layer:
+        case Input():
+            return x
+        case ReLU():
+            return torch.relu(x)
+        case Pool2d(kind="max"):
+            return nn.functional.max_pool2d(x, layer.kernel, layer.stride, layer.padding)
+        case Pool2d():
+            return nn.functional.avg_pool2d(
+                x, layer.kernel, layer.stride, layer.padding, count_include_pad=False
+            )
+        case Crop():
+            return x[:, :, 1:, 1:]
+        case Zeros():
+            return torch.zeros_like(x[:, :, :: layer.stride, :: layer.stride])
+        case Add():
+            return sum(inputs[1:], x)
+        case Concat():
+            return torch.cat(inputs, dim=1)
+        case GlobalAvgPool():
+            return x.mean(dim=(2, 3), keepdim=True)
+        case Conv2d() | BatchNorm2d() | Linear():
+            raise AssertionError("layers with parameters are modules")
+        case _:
+            assert_never(layer)
+
+
+def _initialise(module: nn.Module, generator: torch.Generator | None) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01, generator=generator)
+        nn.init.zeros_(module.bias)
