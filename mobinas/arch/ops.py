@@ -49,7 +49,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class FactorizedReduce:
-    """Halves height and width: two 1x1 convolutions of stride 2, the second shifted by a pixel, concatenated."""
+    """Halves height and width: two 1x1 convolutions of stride 2, one shifted by a pixel, concatenated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class Node:
     """One layer applied to earlier nodes.
 
     Attributes:
-        name: Unique, stable under changes of depth, width and resolution; slashes separate its parts.
+        name: Unique, stable under changes of depth, width and resolution; slashes separate parts, no dots.
         layer: What is computed.
         inputs: Positions of earlier nodes.
         shape: (channels, height, width) of the result; no batch axis.

@@ -117,11 +117,11 @@ def _conv_bn(b: GraphBuilder, name: str, source: int, conv: Conv2d, affine: bool
 def _preprocess(b: GraphBuilder, name: str, feature: _Feature, newer: _Feature, width: int) -> int:
     # The name tells form and predecessor apart, so that networks of different depth share weights by name.
     if b.shape(feature.position)[1] > b.shape(newer.position)[1]:
-        return _factorized_reduce(b, f"{name}.halve_{feature.kind}", feature.position, width)
+        return _factorized_reduce(b, f"{name}:halve_{feature.kind}", feature.position, width)
     x = b.add(f"{name}/relu", ReLU(), feature.position)
     conv = Conv2d(b.shape(x)[0], width, (1, 1))
     same_stage = "" if feature.stage == newer.stage else "_older"
-    return _conv_bn(b, f"{name}.match_{feature.kind}{same_stage}", x, conv)
+    return _conv_bn(b, f"{name}:match_{feature.kind}{same_stage}", x, conv)
 
 
 def _factorized_reduce(b: GraphBuilder, name: str, source: int, width: int, affine: bool = True) -> int:
@@ -139,7 +139,7 @@ def _cell(b: GraphBuilder, name: str, cell: Cell, inputs: tuple[int, int], width
         results: list[int] = []
         seen: dict[str, int] = {}
         for edge in edges:
-            label = f"{edge.source}.{edge.op}"
+            label = f"{edge.source}:{edge.op}"
             seen[label] = seen.get(label, 0) + 1
             again = f"#{seen[label]}" if seen[label] > 1 else ""
             edge_stride = stride if edge.source < N_INPUTS else 1

@@ -38,7 +38,7 @@ class GraphModule(nn.Module):
 
         Args:
             graph: What to compute.
-            seed: Draws the initial weights (He, fan out) from a generator of this seed; without one, PyTorch's
+            seed: Draws the initial weights (He, fan out) from a generator of its own; without one, PyTorch's
                 global generator draws them.
         """
         super().__init__()
