@@ -1,5 +1,7 @@
 """How long work tells how far it is."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -13,3 +15,27 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, text: str) -> None:
     """A Progress that shows nothing."""
+
+
+class Reporter(Protocol):
+    """Told by the job which step begins; gives that step its Progress."""
+
+    def step(self, number: int, total: int, title: str) -> AbstractContextManager[Progress]:
+        """Opens a step; its end is the end of the context."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Says one thing that the user should know."""
+        ...
+
+
+class SilentReporter:
+    """Shows nothing."""
+
+    @contextmanager
+    def step(self, number: int, total: int, title: str) -> Iterator[Progress]:
+        """Opens a step."""
+        yield silent
+
+    def note(self, text: str) -> None:
+        """Drops the text."""

@@ -1,0 +1,64 @@
+"""MOBINAS: from images and a device to verified ONNX models on the Pareto front.
+
+Everything public can be imported from here; nothing is loaded before it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobinas.arch.architecture import Architecture, CellBody, Task
+    from mobinas.arch.genotype import Cell, Edge, Genotype, published
+    from mobinas.arch.space import SearchSpace
+    from mobinas.config import JobConfig, load_config
+    from mobinas.errors import MobinasError
+    from mobinas.pipeline.front_file import Front, FrontRow, load_front
+    from mobinas.pipeline.job import run
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Architecture": "mobinas.arch.architecture",
+    "Cell": "mobinas.arch.genotype",
+    "CellBody": "mobinas.arch.architecture",
+    "Edge": "mobinas.arch.genotype",
+    "Front": "mobinas.pipeline.front_file",
+    "FrontRow": "mobinas.pipeline.front_file",
+    "Genotype": "mobinas.arch.genotype",
+    "JobConfig": "mobinas.config",
+    "MobinasError": "mobinas.errors",
+    "SearchSpace": "mobinas.arch.space",
+    "Task": "mobinas.arch.architecture",
+    "load_config": "mobinas.config",
+    "load_front": "mobinas.pipeline.front_file",
+    "published": "mobinas.arch.genotype",
+    "run": "mobinas.pipeline.job",
+}
+
+__all__ = [
+    "Architecture",
+    "Cell",
+    "CellBody",
+    "Edge",
+    "Front",
+    "FrontRow",
+    "Genotype",
+    "JobConfig",
+    "MobinasError",
+    "SearchSpace",
+    "Task",
+    "load_config",
+    "load_front",
+    "published",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mobinas' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

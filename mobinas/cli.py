@@ -1,0 +1,90 @@
+"""The `mobinas` command: reads arguments, calls the pipeline, prints; heavy modules load inside commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobinas.errors import MobinasError
+
+app = typer.Typer(
+    help="Search, train, measure and export image classifiers on the Pareto front of accuracy and latency.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(
+    job: Annotated[
+        str | None, typer.Argument(help="A job file (.toml), or a shipped job such as 'digits' or 'smoke'.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of class folders, .npz, torchvision name, 'digits', or module:function.",
+            metavar="D",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Device: 'local', or a target .toml.", metavar="T")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Hard latency budget on the target.", metavar="X")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/<data> without.", metavar="DIR")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any job key, such as train.epochs=5.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Runs a whole job, or continues it where it was stopped."""
+    from mobinas.config import load_config, parse_override
+    from mobinas.console import console_reporter
+    from mobinas.pipeline.job import run as run_job
+
+    named = {"data": data, "target": target, "max_latency_ms": max_latency_ms}
+    overrides = dict(parse_override(text) for text in set_ or ())
+    overrides |= {key: value for key, value in named.items() if value is not None}
+    # The shipped default is made for its own data; other data get a space that follows their images.
+    other_data = job is None and overrides.get("data", "digits") != "digits"
+    config = load_config("auto" if other_data else job, overrides)
+    front = run_job(config, out, reporter=console_reporter())
+    chosen = front.pick()
+    typer.echo(f"front of {len(front.rows)} models in {front.directory}")
+    typer.echo(f"pick: {chosen.name}  {chosen.test_accuracy:.1%} test accuracy, {chosen.latency_ms:.3f} ms")
+    typer.echo(f"model: {front.directory / chosen.onnx}")
+    typer.echo(f"report: {front.directory / 'report.html'}")
+
+
+@app.command()
+def pick(
+    directory: Annotated[Path, typer.Argument(help="A finished run folder.", metavar="DIR")],
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Latency budget; the most accurate model within it.", metavar="X")
+    ] = None,
+) -> None:
+    """Prints the model to take from a finished run, and its file."""
+    from mobinas.pipeline.front_file import load_front
+
+    chosen = load_front(directory).pick(max_latency_ms)
+    typer.echo(
+        f"{chosen.name}  {chosen.accuracy:.1%} select, {chosen.test_accuracy:.1%} test accuracy, "
+        f"{chosen.latency_ms:.3f} ms, {chosen.params:,} parameters"
+    )
+    typer.echo(directory / chosen.onnx)
+
+
+def main() -> None:
+    """Runs the command; an expected error becomes one line and exit code 1, Ctrl-C 130."""
+    try:
+        app()
+    except MobinasError as error:
+        sys.stderr.write(f"mobinas: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("mobinas: stopped; the same command continues from here\n")
+        sys.exit(130)

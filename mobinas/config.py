@@ -1,0 +1,279 @@
+"""A job as its file states it: the only place that knows the keys, their types and defaults."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from mobinas.arch.architecture import Stem, Task
+from mobinas.arch.ops import op_set
+from mobinas.arch.space import PRESETS, SearchSpace, preset
+from mobinas.errors import ConfigError, did_you_mean
+
+_JOBS = "mobinas.jobs"
+DEFAULT_JOB = "digits"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpaceSection(_Section):
+    """Which architectures are searched.
+
+    Without resolutions they follow from the images: their own size and fractions of it.
+    """
+
+    preset: str | None = None
+    resolutions: tuple[int, ...] | None = None
+    depths: tuple[int, ...] = (3, 4, 5)
+    widths: tuple[int, ...] = (4, 8, 16)
+    ops: str | tuple[str, ...] | tuple[tuple[str, ...], ...] = "darts"
+    nodes: int = Field(4, ge=1, le=6)
+    stem: Stem = "cifar"
+
+    @model_validator(mode="after")
+    def _known_preset(self) -> "SpaceSection":
+        if self.preset is not None:
+            if self.preset not in PRESETS:
+                raise ValueError(f"unknown space '{self.preset}'{did_you_mean(self.preset, PRESETS)}")
+            others = self.model_fields_set - {"preset"}
+            if others:
+                raise ValueError(f"a preset fixes the whole space; drop {sorted(others)} or the preset")
+        return self
+
+    def for_task(self, task: Task, image_size: int) -> SearchSpace:
+        """The search space for a data set.
+
+        Raises:
+            ArchitectureError: A value that no architecture can take.
+        """
+        if self.preset is not None:
+            return preset(self.preset, task)
+        stride = 32 if self.stem == "imagenet" else 4
+        sizes = self.resolutions or _sizes_near(image_size, stride)
+        nested = not isinstance(self.ops, str) and any(not isinstance(op, str) for op in self.ops)
+        op_sets = tuple(op_set(ops) for ops in self.ops) if nested else (op_set(self.ops),)  # type: ignore[arg-type]
+        return SearchSpace(task, sizes, self.depths, self.widths, op_sets, self.nodes, self.stem)
+
+
+def _sizes_near(image_size: int, stride: int) -> tuple[int, ...]:
+    wanted = (image_size * share for share in (0.5, 0.75, 1.0))
+    return tuple(dict.fromkeys(max(stride, round(size / stride) * stride) for size in wanted))
+
+
+class ImagesSection(_Section):
+    """How images are read and split; the rest of them is for the network weights."""
+
+    image_size: int | None = Field(None, ge=4)
+    limit: int | None = Field(None, ge=1)
+    alphas_share: float = Field(0.3, gt=0, lt=1)
+    select_share: float = Field(0.2, gt=0, lt=1)
+    test_share: float = Field(0.2, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_weights(self) -> "ImagesSection":
+        rest = 1 - self.alphas_share - self.select_share - self.test_share
+        if rest <= 0:
+            raise ValueError("alphas_share + select_share + test_share must stay below 1")
+        return self
+
+
+class ProfileSection(_Section):
+    """How many networks teach the latency predictor, and how long each is measured."""
+
+    networks: int = Field(40, ge=12)
+    rounds: int = Field(6, ge=2)
+    block_s: float = Field(0.02, gt=0)
+
+
+class SupernetSection(_Section):
+    """The one-shot search over cells, and the elastic supernet that judges candidates."""
+
+    method: str = "pc-darts"
+    epochs: int = Field(15, ge=1)
+    warmup_epochs: int = Field(5, ge=0)
+    batch_size: int = Field(64, ge=2)
+    width: int | None = Field(None, ge=2)
+    depth: int | None = Field(None, ge=2)
+    resolution: int | None = Field(None, ge=4)
+    images: int = Field(10_000, ge=16, description="training images used at most in each part")
+    elastic_epochs: int = Field(20, ge=1)
+    elastic_batch_size: int = Field(128, ge=2)
+    elastic_images: int = Field(20_000, ge=16)
+
+
+class SearchSection(_Section):
+    """The search over the front."""
+
+    trials: int = Field(100, ge=2)
+    sampler: str = "nsga2"
+    uniform: float = Field(0.5, ge=0, le=1, description="share of uniform in the first candidates")
+    calibration_images: int = Field(512, ge=8)
+    select_images: int = Field(2_000, ge=8)
+
+
+class TrainSection(_Section):
+    """Training of finalists and baselines, all with one recipe.
+
+    With `minutes` each network gets an equal share of them and as many epochs as fit, `epochs` at most.
+    """
+
+    finalists: int = Field(8, ge=2)
+    epochs: int = Field(30, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(0.1, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    crop_padding_share: float = Field(0.1, ge=0, lt=0.5)
+    flip: bool = False
+    cutout_share: float = Field(0.0, ge=0, lt=1)
+    baselines: tuple[str, ...] = ("mobilenet_v3_small", "mobilenet_v3_small_stride1", "plain_cnn")
+    baseline_resolution: int | None = Field(None, ge=4)
+
+
+class MeasureSection(_Section):
+    """How the exported files are measured."""
+
+    rounds: int = Field(12, ge=2)
+    block_s: float = Field(0.05, gt=0)
+
+
+class JobConfig(_Section):
+    """A whole job."""
+
+    data: str = "digits"
+    target: str = "local"
+    seed: int = Field(0, ge=0)
+    threads: int | None = Field(None, ge=1, description="of training; PyTorch's choice without")
+    max_latency_ms: float | None = Field(None, gt=0)
+    target_latency_ms: float | None = Field(None, gt=0, description="reference of the score; 1 ms without")
+    images: ImagesSection = ImagesSection()
+    space: SpaceSection = SpaceSection()
+    profile: ProfileSection = ProfileSection()
+    supernet: SupernetSection = SupernetSection()
+    search: SearchSection = SearchSection()
+    train: TrainSection = TrainSection()
+    measure: MeasureSection = MeasureSection()
+
+    @property
+    def reference_s(self) -> float:
+        """Latency at which the score equals the accuracy."""
+        return 1e-3 if self.target_latency_ms is None else self.target_latency_ms * 1e-3
+
+    @property
+    def max_latency_s(self) -> float | None:
+        """The latency budget in seconds."""
+        return None if self.max_latency_ms is None else self.max_latency_ms * 1e-3
+
+
+def load_config(job: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> JobConfig:
+    """Reads a job.
+
+    Args:
+        job: A TOML file, or the name of a shipped job; without one, the default job.
+        overrides: Values by dotted key, such as ``{"train.epochs": 5}``; they win over the file.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value cannot be meant.
+    """
+    data = _read(job if job is not None else DEFAULT_JOB)
+    for key, value in (overrides or {}).items():
+        _put(data, key.split("."), value)
+    try:
+        return JobConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error.errors()[0])) from None
+
+
+def _read(job: str | Path) -> dict[str, Any]:
+    path = Path(job)
+    if path.suffix != ".toml":
+        shipped = {p.name.removesuffix(".toml"): p for p in resources.files(_JOBS).iterdir()}
+        shipped = {name: p for name, p in shipped.items() if p.name.endswith(".toml")}
+        if str(job) not in shipped:
+            raise ConfigError(
+                f"job '{job}' is neither a .toml file nor shipped{did_you_mean(str(job), shipped)}"
+            )
+        text = shipped[str(job)].read_text(encoding="utf-8")
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read job file {path}: {error}") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"job file {job} is not valid TOML: {error}") from error
+
+
+def _put(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"'{'.'.join(keys)}' cannot be set: '{key}' is a value, not a section")
+    data[keys[-1]] = value
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Splits ``key=value``; the value is read as TOML where it can be, else taken as a string.
+
+    Raises:
+        ConfigError: There is no ``=``.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"'{text}' is not of the form key=value, such as train.epochs=5")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _one_line(error: ErrorDetails) -> str:
+    location = [str(part) for part in error["loc"] if not str(part).startswith(("tuple", "str", "function"))]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(location)
+        return f"unknown key '{key}' in the job{did_you_mean(location[-1], known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
+    return f"job key '{key}': {message[0].lower()}{message[1:]}{given}" if key else message
+
+
+def _keys_beside(location: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = JobConfig
+    for part in location[:-1]:
+        annotation = model.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return [part]
+        model = annotation
+    return list(model.model_fields)
+
+
+def dump_toml(config: JobConfig) -> str:
+    """The resolved job as TOML that `load_config` reads back to an equal job."""
+    data = config.model_dump(mode="json", exclude_none=True)
+    if config.space.preset is not None:
+        data["space"] = {"preset": config.space.preset}
+    top = [f"{key} = {_toml(value)}" for key, value in data.items() if not isinstance(value, dict)]
+    for name, section in data.items():
+        if isinstance(section, dict):
+            top += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in section.items())]
+    return "\n".join(top) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
+        return f'"{escaped}"'
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(v) for v in value)}]"
+    return repr(value)

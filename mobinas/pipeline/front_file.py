@@ -1,0 +1,136 @@
+"""`front.csv`: the final front as a table, and the choice from it."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mobinas.errors import Infeasible, RunFolderError
+from mobinas.files import write_atomic
+
+FRONT_FILE = "front.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class FrontRow:
+    """One model of the final front.
+
+    Attributes:
+        name: Folder name under ``models/``.
+        digest: Of the architecture.
+        accuracy: On the `select` part, through the exported file; in [0, 1].
+        test_accuracy: On the `test` part, opened after the front was frozen.
+        test_ci_low: Lower end of its 95 % interval.
+        test_ci_high: Upper end.
+        latency_ms: Measured median.
+        latency_ci_low_ms: Lower end of its 95 % interval.
+        latency_ci_high_ms: Upper end.
+        predicted_ms: What the latency predictor had said.
+        score: accuracy * (latency / reference) ** -0.07.
+        params: Trainable numbers.
+        macs: Multiply-accumulates for one image.
+        precision: Of the file, such as ``fp32``.
+        onnx: The model file, relative to the run folder.
+        dominated_on_test: Another member has at least its test accuracy at no more latency.
+        pick: The default choice.
+    """
+
+    name: str
+    digest: str
+    accuracy: float
+    test_accuracy: float
+    test_ci_low: float
+    test_ci_high: float
+    latency_ms: float
+    latency_ci_low_ms: float
+    latency_ci_high_ms: float
+    predicted_ms: float
+    score: float
+    params: int
+    macs: int
+    precision: str
+    onnx: str
+    dominated_on_test: bool
+    pick: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The final front of a finished run, fastest model first.
+
+    Attributes:
+        directory: The run folder.
+        rows: Its models.
+    """
+
+    directory: Path
+    rows: tuple[FrontRow, ...]
+
+    def pick(self, max_latency_ms: float | None = None) -> FrontRow:
+        """The model to take.
+
+        Args:
+            max_latency_ms: A latency budget; the most accurate model within it is chosen. Without one, the
+                model of the best score is.
+
+        Raises:
+            Infeasible: No model is fast enough; the text names the fastest.
+        """
+        if max_latency_ms is None:
+            return max(self.rows, key=lambda row: row.score)
+        within = [row for row in self.rows if row.latency_ms <= max_latency_ms]
+        if not within:
+            fastest = min(self.rows, key=lambda row: row.latency_ms)
+            raise Infeasible(
+                f"no model of this front runs in {max_latency_ms:g} ms; the fastest, {fastest.name}, "
+                f"needs {fastest.latency_ms:.3f} ms"
+            )
+        return max(within, key=lambda row: (row.accuracy, -row.latency_ms))
+
+
+def write_front(path: Path, rows: tuple[FrontRow, ...]) -> None:
+    """Writes the table; floats keep all their digits."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    names = [field.name for field in fields(FrontRow)]
+    writer.writerow(names)
+    writer.writerows([getattr(row, name) for name in names] for row in rows)
+    write_atomic(path, text.getvalue())
+
+
+def load_front(directory: str | Path) -> Front:
+    """Reads the front of a finished run.
+
+    Args:
+        directory: The run folder.
+
+    Raises:
+        RunFolderError: The run is not finished, or its table is torn.
+    """
+    path = Path(directory) / FRONT_FILE
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            records = list(csv.DictReader(file))
+    except OSError as error:
+        raise RunFolderError(
+            f"no front in {directory} ({error.strerror}); let 'mobinas run --out {directory}' end first"
+        ) from error
+    try:
+        rows = tuple(_row(record) for record in records)
+    except (KeyError, ValueError, TypeError) as error:
+        raise RunFolderError(f"{path} is torn ({error}); run the job again to make it anew") from error
+    if not rows:
+        raise RunFolderError(f"{path} holds no model; run the job again to make it anew")
+    return Front(Path(directory), rows)
+
+
+def _row(record: dict[str, str]) -> FrontRow:
+    readers: dict[Any, Callable[[str], Any]] = {
+        str: str,
+        int: int,
+        float: float,
+        bool: lambda text: {"True": True, "False": False}[text],
+    }
+    return FrontRow(**{field.name: readers[field.type](record[field.name]) for field in fields(FrontRow)})
