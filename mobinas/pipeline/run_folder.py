@@ -1,7 +1,7 @@
 """The folder of a run: who may write it, which artefacts are finished, and which are torn.
 
-An artefact is finished when its file's SHA-256 stands in `artefacts.json`, which is written after the file. So
-a run that was killed anywhere finds either a finished artefact, or one to make again.
+An artefact is finished when its file's SHA-256 stands in `artefacts.json`, which is written after the file.
+So a run that was killed anywhere finds either a finished artefact, or one to make again.
 """
 
 import fcntl
@@ -61,7 +61,7 @@ class RunFolder:
         self._lock.close()
 
     def _acquire(self) -> TextIOWrapper:
-        # The kernel drops this lock when its process dies, however it dies; a file that merely exists would stay.
+        # The kernel drops this lock when its process dies, however it dies; a file that merely exists stays.
         lock = (self.path / _LOCK).open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,9 +69,7 @@ class RunFolder:
             lock.seek(0)
             owner = lock.read().strip() or "another process"
             lock.close()
-            raise RunFolderError(
-                f"{self.path} is in use by {owner}; wait for it or choose another --out"
-            ) from None
+            raise RunFolderError(f"{self.path} is in use by {owner}; wait or choose another --out") from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}\n")
         lock.flush()
@@ -92,7 +90,7 @@ class RunFolder:
             was = next((line for line in before if line not in now), "nothing")
             new = next((line for line in now if line not in before), "nothing")
             raise RunFolderError(
-                f"{self.path} belongs to another job (there: {was}; now: {new}); choose another --out, or delete it"
+                f"{self.path} belongs to another job (there: {was}; now: {new}); choose another --out"
             )
 
     def _read_index(self) -> dict[str, str]:

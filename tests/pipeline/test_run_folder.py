@@ -1,0 +1,91 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from mobinas.errors import RunFolderError
+from mobinas.pipeline.run_folder import RunFolder
+
+JOB = 'data = "digits"\nseed = 0\n'
+
+
+def test_a_finished_artefact_is_not_made_again(tmp_path: Path) -> None:
+    calls = []
+
+    def make() -> dict[str, float]:
+        calls.append(1)
+        return {"accuracy": 0.1 + 0.2}
+
+    for _ in range(2):
+        with RunFolder(tmp_path / "run", JOB) as folder:
+            assert folder.data("a/b.json", make) == {"accuracy": 0.1 + 0.2}
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"accuracy": 0.9}'])
+def test_a_torn_artefact_is_made_again(damage: bytes, tmp_path: Path) -> None:
+    with RunFolder(tmp_path, JOB) as folder:
+        folder.data("a.json", lambda: [1])
+    (tmp_path / "a.json").write_bytes(damage)
+    with RunFolder(tmp_path, JOB) as folder:
+        assert not folder.is_finished("a.json")
+        assert folder.data("a.json", lambda: [2]) == [2]
+
+
+def test_a_torn_index_makes_everything_again(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, JOB) as folder:
+        folder.data("a.json", lambda: [1])
+    (tmp_path / "artefacts.json").write_text("[", encoding="utf-8")
+    with RunFolder(tmp_path, JOB) as folder:
+        assert folder.data("a.json", lambda: [2]) == [2]
+
+
+def test_an_artefact_that_failed_is_not_finished(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half", encoding="utf-8")
+        raise OSError("disk")
+
+    with RunFolder(tmp_path, JOB) as folder:
+        with pytest.raises(OSError, match="disk"):
+            folder.file("a.bin", fail)
+        assert not folder.is_finished("a.bin")
+
+
+def test_another_job_is_refused_with_the_difference(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, JOB):
+        pass
+    with pytest.raises(RunFolderError, match=r"seed = 0.*seed = 1"):
+        RunFolder(tmp_path, JOB.replace("seed = 0", "seed = 1"))
+
+
+def test_foreign_files_and_plain_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("important", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"thesis\.txt"):
+        RunFolder(tmp_path, JOB)
+    with pytest.raises(RunFolderError, match="is a file"):
+        RunFolder(tmp_path / "thesis.txt", JOB)
+
+
+def test_a_second_process_is_refused_until_the_first_dies(tmp_path: Path) -> None:
+    code = f"""
+        import time
+        from pathlib import Path
+        from mobinas.pipeline.run_folder import RunFolder
+        with RunFolder(Path({str(tmp_path)!r}), {JOB!r}):
+            print("locked", flush=True)
+            time.sleep(60)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "locked\n"
+        with pytest.raises(RunFolderError, match=f"in use by process {process.pid}"):
+            RunFolder(tmp_path, JOB)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    with RunFolder(tmp_path, JOB):
+        pass
