@@ -67,18 +67,17 @@ def _sizes_near(image_size: int, stride: int) -> tuple[int, ...]:
 
 
 class ImagesSection(_Section):
-    """How images are read and split; the rest of them is for the network weights."""
+    """How images are read and split; what the shares leave is for the network weights."""
 
     image_size: int | None = Field(None, ge=4)
     limit: int | None = Field(None, ge=1)
-    alphas_share: float = Field(0.3, gt=0, lt=1)
-    select_share: float = Field(0.2, gt=0, lt=1)
-    test_share: float = Field(0.2, gt=0, lt=1)
+    alphas_share: float | None = Field(None, gt=0, lt=1)
+    select_share: float | None = Field(None, gt=0, lt=1)
+    test_share: float | None = Field(None, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _leaves_weights(self) -> "ImagesSection":
-        rest = 1 - self.alphas_share - self.select_share - self.test_share
-        if rest <= 0:
+        if sum(share or 0 for share in (self.alphas_share, self.select_share, self.test_share)) >= 1:
             raise ValueError("alphas_share + select_share + test_share must stay below 1")
         return self
 

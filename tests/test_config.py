@@ -41,7 +41,7 @@ def test_any_text_survives_toml(text: str) -> None:
         ("train.epoch", 3, ["train.epoch", "did you mean 'epochs'"]),
         ("train.epochs", "many", ["train.epochs", "many"]),
         ("space.preset", "tiny", ["a preset fixes the whole space"]),
-        ("images.test_share", 0.9, ["below 1"]),
+        ("images", {"test_share": 0.9, "select_share": 0.2}, ["below 1"]),
         ("data.x", 1, ["data", "not a section"]),
         ("max_latency_ms", -1, ["max_latency_ms", "greater than 0"]),
     ],

@@ -1,0 +1,77 @@
+"""What every step of the job is given, and the networks that it trains."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobinas.arch.architecture import Architecture, Task
+from mobinas.config import JobConfig
+from mobinas.pipeline.run_folder import RunFolder
+from mobinas.progress import Reporter
+from mobinas.targets.target import Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A running job.
+
+    Attributes:
+        config: As resolved.
+        folder: Where its artefacts are; locked.
+        target: The device.
+        reporter: Told what goes on.
+    """
+
+    config: JobConfig
+    folder: RunFolder
+    target: Target
+    reporter: Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A network that is trained, exported and measured: a finalist of the search, or a baseline.
+
+    Attributes:
+        name: Its folder's name.
+        digest: Of the architecture; a baseline's is its name.
+        resolution: Height and width of its input in pixels.
+        architecture: Of a finalist.
+    """
+
+    name: str
+    digest: str
+    resolution: int
+    architecture: Architecture | None = None
+
+    @classmethod
+    def finalist(cls, architecture: Architecture) -> "Contender":
+        """A network that the search proposed."""
+        return cls(architecture.name, architecture.digest, architecture.resolution, architecture)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it was designed by hand."""
+        return self.architecture is None
+
+    @property
+    def directory(self) -> str:
+        """Where its exported files are, relative to the run folder."""
+        return f"{'baselines' if self.is_baseline else 'models'}/{self.name}"
+
+    @property
+    def onnx(self) -> str:
+        """Its model file, relative to the run folder."""
+        return f"{self.directory}/model.onnx"
+
+    def build(self, task: Task, seed: int) -> "nn.Module":
+        """The network with fresh weights drawn from the seed."""
+        from mobinas.graph.lowering import lower
+        from mobinas.nets.baselines import build_baseline
+        from mobinas.nets.module import GraphModule
+
+        if self.architecture is not None:
+            return GraphModule(lower(self.architecture), seed=seed)
+        return build_baseline(self.name, in_channels=task.in_channels, classes=task.classes, seed=seed)

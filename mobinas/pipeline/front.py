@@ -1,0 +1,104 @@
+"""Step 4: the search over cells and macro space, judged by inherited weights and predicted latency."""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from mobinas.arch.architecture import Architecture
+from mobinas.arch.space import SearchSpace
+from mobinas.graph.cost import cost
+from mobinas.graph.lowering import lower
+from mobinas.metrics.evaluation import Evaluation, Value
+from mobinas.metrics.result import SearchResult
+from mobinas.pipeline.confirm import OBJECTIVES
+from mobinas.pipeline.context import Contender, Job
+from mobinas.progress import Progress
+from mobinas.search.finalists import pick_finalists
+from mobinas.search.study import pareto_search
+from mobinas.supernet.bilevel import SupernetResult
+from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.train.splits import Part, Splits
+from predictors.models.latency import LatencyPredictor
+
+STUDY = "study.journal"
+
+
+def search_front(
+    job: Job,
+    space: SearchSpace,
+    splits: Splits,
+    predictor: LatencyPredictor,
+    cells: SupernetResult,
+    supernet: ElasticSupernet,
+    progress: Progress,
+) -> SearchResult[Architecture]:
+    """Searches for the front; the study on the disk is continued.
+
+    Raises:
+        Infeasible: No architecture within the latency budget was found.
+    """
+    config = job.config
+    budget_s = config.max_latency_s
+
+    def start(rng: random.Random) -> Architecture:
+        return space.build(cells.probabilities.chooser(rng, uniform=config.search.uniform))
+
+    return pareto_search(
+        space,
+        _judge(job, splits, supernet),
+        OBJECTIVES,
+        constraints={} if budget_s is None else {"latency_s": f"<= {budget_s!r}"},
+        n_trials=config.search.trials,
+        sampler=config.search.sampler,
+        seed=config.seed,
+        storage=job.folder.path / STUDY,
+        start=start,
+        prefilter=lambda architecture: known_values(architecture, predictor),
+        progress=progress,
+    )
+
+
+def known_values(architecture: Architecture, predictor: LatencyPredictor) -> dict[str, Value]:
+    """What is known of an architecture without any weights: latency predicted, size exact."""
+    counted = cost(lower(architecture))
+    predicted = predictor.predict([architecture])
+    return {
+        "latency_s": Value(float(predicted.mean_s[0]), "s", float(predicted.std_s[0]), "predicted"),
+        "params": Value(counted.params),
+        "macs": Value(counted.macs),
+    }
+
+
+def _judge(
+    job: Job, splits: Splits, supernet: ElasticSupernet
+) -> Callable[[Architecture], Mapping[str, Value]]:
+    section, seed = job.config.search, job.config.seed
+    calibration = _subset(splits.training, section.calibration_images, seed)
+    select = _subset(splits.select, section.select_images, seed)
+
+    def judge(architecture: Architecture) -> dict[str, Value]:
+        accuracy = supernet.judge(architecture, calibration, select)
+        std = (accuracy * (1 - accuracy) / len(select)) ** 0.5
+        return {"accuracy": Value(accuracy, std=std, source="inherited")}
+
+    return judge
+
+
+def _subset(part: Part, n: int, seed: int) -> Part:
+    if n >= len(part):
+        return part
+    generator = torch.Generator().manual_seed(seed)
+    return part.subset(torch.randperm(len(part), generator=generator)[:n])
+
+
+def choose_finalists(job: Job, result: SearchResult[Architecture]) -> tuple[Contender, ...]:
+    """The networks to train: over the whole latency range, both ends always."""
+    chosen = pick_finalists(result, job.config.train.finalists)
+    return tuple(Contender.finalist(evaluation.candidate) for evaluation in chosen)
+
+
+def inherited_accuracy(result: SearchResult[Architecture]) -> dict[str, Evaluation[Any]]:
+    """Evaluations by name, for the report."""
+    return {evaluation.candidate.name: evaluation for evaluation in result.history}

@@ -1,0 +1,100 @@
+"""The main job: eight steps from images to a report, each continued where a stopped run left it."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobinas.config import JobConfig, dump_toml, load_config
+from mobinas.pipeline.front_file import Front, load_front
+from mobinas.pipeline.run_folder import RunFolder
+from mobinas.progress import Reporter, SilentReporter
+from mobinas.targets.target import find_target
+
+if TYPE_CHECKING:
+    from mobinas.pipeline.context import Job
+
+_TITLES = (
+    "measure a sample, fit latency",
+    "search cells",
+    "train elastic supernet",
+    "search the front",
+    "train finalists",
+    "export and verify",
+    "measure the files",
+    "test and report",
+)
+
+
+def run(
+    job: JobConfig | str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    reporter: Reporter | None = None,
+) -> Front:
+    """Runs a whole job, or continues it.
+
+    Args:
+        job: A resolved job, a job file, the name of a shipped job, or nothing for the default.
+        out: The run folder; ``runs/<data>`` without.
+        reporter: Told what goes on.
+
+    Returns:
+        The final front; its models lie in the run folder.
+
+    Raises:
+        MobinasError: Bad input of any kind; the text is one line that names the fix.
+    """
+    config = job if isinstance(job, JobConfig) else load_config(job)
+    target = find_target(config.target)
+    directory = Path(out) if out is not None else Path("runs") / _slug(config.data)
+    with RunFolder(directory, dump_toml(config)) as folder:
+        from mobinas.pipeline.context import Job
+        from mobinas.runtime import check_provider
+
+        check_provider(target)
+        _run_steps(Job(config, folder, target, reporter or SilentReporter()))
+    return load_front(directory)
+
+
+def _slug(data: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(data).name).strip("-") or "run"
+
+
+def _run_steps(job: "Job") -> None:
+    import torch
+
+    from mobinas.pipeline.confirm import confirm, open_test
+    from mobinas.pipeline.context import Contender
+    from mobinas.pipeline.export import export_contenders
+    from mobinas.pipeline.front import choose_finalists, search_front
+    from mobinas.pipeline.load import load, space_of
+    from mobinas.pipeline.profile import profile
+    from mobinas.pipeline.report import write_results
+    from mobinas.pipeline.supernet import elastic, search_cells
+    from mobinas.pipeline.train import train_contenders
+
+    if job.config.threads is not None:
+        torch.set_num_threads(job.config.threads)
+    steps = (job.reporter.step(k, len(_TITLES), title) for k, title in enumerate(_TITLES, start=1))
+    splits = load(job)
+    space = space_of(job, splits)
+    with next(steps) as progress:
+        predictor = profile(job, space, progress)
+    with next(steps) as progress:
+        cells = search_cells(job, space, splits, progress)
+    with next(steps) as progress:
+        supernet = elastic(job, space, splits, cells, progress)
+    with next(steps) as progress:
+        searched = search_front(job, space, splits, predictor, cells, supernet, progress)
+    resolution = job.config.train.baseline_resolution or max(space.resolutions)
+    baselines = tuple(Contender(name, name, resolution) for name in job.config.train.baselines)
+    contenders = choose_finalists(job, searched) + baselines
+    with next(steps) as progress:
+        modules = train_contenders(job, contenders, splits, progress)
+    with next(steps) as progress:
+        bundles = export_contenders(job, contenders, modules, splits, progress)
+    with next(steps) as progress:
+        frozen = confirm(job, contenders, bundles, splits, progress)
+    with next(steps):
+        tested = open_test(job, contenders, bundles, splits)
+        write_results(job, contenders, frozen, tested, predictor, cells, searched)

@@ -1,0 +1,83 @@
+"""Step 2: networks measured on the target teach the latency predictor."""
+
+import random
+
+import numpy as np
+
+from mobinas.arch.architecture import Architecture
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import Infeasible
+from mobinas.pipeline.context import Job
+from mobinas.progress import Progress
+from predictors.measure import measure
+from predictors.models.latency import LatencyPredictor
+from predictors.profile import sample_for_profile
+
+MEASUREMENTS = "measurements.jsonl"
+_PREDICTOR = "predictor"
+_FEASIBILITY_SAMPLES = 2000
+
+
+def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredictor:
+    """Measures a sample of the space and fits the predictor; a stored one is loaded.
+
+    Raises:
+        Infeasible: The latency budget lies below what the fastest architecture needs.
+    """
+    config = job.config
+    folder = job.folder.path / _PREDICTOR
+
+    def make() -> dict[str, object]:
+        rng = random.Random(config.seed)
+        models = sample_for_profile(space, config.profile.networks, rng)
+        measurements = measure(
+            models,
+            job.target,
+            rounds=config.profile.rounds,
+            block_s=config.profile.block_s,
+            log=job.folder.path / MEASUREMENTS,
+            seed=config.seed,
+            progress=progress,
+        )
+        predictor = LatencyPredictor.fit(models, measurements, seed=config.seed)
+        predictor.save(folder)
+        return predictor.report.to_json()
+
+    job.folder.data("profile.json", make)
+    predictor = LatencyPredictor.load(folder)
+    job.reporter.note(predictor.report.summary())
+    _check_feasible(job, space, predictor)
+    return predictor
+
+
+def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -> None:
+    budget_s = job.config.max_latency_s
+    if budget_s is None:
+        return
+    rng = random.Random(job.config.seed)
+    sampled = [space.sample(rng) for _ in range(_FEASIBILITY_SAMPLES)]
+    candidates = [*sampled, *_smallest(space)]
+    latencies_s = predictor.predict(candidates).mean_s
+    fastest = int(np.argmin(latencies_s))
+    if latencies_s[fastest] > budget_s:
+        raise Infeasible(
+            f"max_latency_ms is {budget_s * 1e3:g}, but the fastest architecture of this space, "
+            f"{candidates[fastest].name}, needs about {latencies_s[fastest] * 1e3:.3f} ms; "
+            "raise the budget, or give smaller resolutions, depths or widths"
+        )
+    share = float(np.mean(latencies_s[: len(sampled)] <= budget_s))
+    job.reporter.note(f"{share:.0%} of the space meets the latency budget of {budget_s * 1e3:g} ms")
+
+
+def _smallest(space: SearchSpace) -> list[Architecture]:
+    # One op throughout, at the smallest size: among these lies the fastest, whichever op that is on the device.
+    smallest = {"resolution": min(space.resolutions), "depth": min(space.depths), "width": min(space.widths)}
+
+    def with_op(op: str) -> Architecture:
+        def choose(name: str, options: object) -> object:
+            offered = list(options)  # type: ignore[call-overload]
+            return smallest.get(name, op if op in offered else offered[0])
+
+        return space.build(choose)
+
+    return [with_op(op) for op in space.ops()]
