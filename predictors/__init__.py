@@ -1,0 +1,40 @@
+"""Latency: measured by runners on targets, and predicted from a model's kernels.
+
+Importing this package loads nothing heavy; what needs more is loaded at its first use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from predictors.kernels import Kernel, kernels_of
+    from predictors.measure import measure
+    from predictors.models.latency import LatencyPredictor, Prediction, PredictorReport
+    from predictors.sampling import sample_for_profile
+
+_HOMES = {
+    "Kernel": "predictors.kernels",
+    "LatencyPredictor": "predictors.models.latency",
+    "Prediction": "predictors.models.latency",
+    "PredictorReport": "predictors.models.latency",
+    "kernels_of": "predictors.kernels",
+    "measure": "predictors.measure",
+    "sample_for_profile": "predictors.sampling",
+}
+
+__all__ = [
+    "Kernel",
+    "LatencyPredictor",
+    "Prediction",
+    "PredictorReport",
+    "kernels_of",
+    "measure",
+    "sample_for_profile",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'predictors' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,97 @@
+"""Measures models on a target, keeping every result and never taking one twice."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobinas.arch.architecture import Architecture
+from mobinas.errors import MeasurementError
+from mobinas.files import append_line, read_lines
+from mobinas.progress import Progress, silent
+from mobinas.targets.measurement import Measurement
+from mobinas.targets.target import Target
+from predictors.runners import MeasuringPlan, ModelFile, Runner, runner_for
+
+if TYPE_CHECKING:
+    import onnx
+
+_Key = tuple[str, str, str, str]
+
+
+def measure(
+    models: "Sequence[Path | onnx.ModelProto | Architecture]",
+    target: Target,
+    *,
+    runner: Runner | None = None,
+    rounds: int = 8,
+    block_s: float = 0.02,
+    log: Path | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> list[Measurement]:
+    """Measures each model's latency on a target.
+
+    Args:
+        models: Files, models in memory, or architectures (written with seeded weights).
+        target: Under which settings.
+        runner: How to reach the device; by default what the target asks for.
+        rounds: Blocks of samples per model, spread over time.
+        block_s: Length of a block in seconds.
+        log: A JSONL file of measurements. Those in it of the same file, target, host and runtime version are
+            reused; each new one is appended as soon as it is final, so a killed call continues from there.
+        seed: Of the order in which models take turns.
+        progress: Told as the measuring goes on.
+
+    Returns:
+        One measurement per model, in the models' order; one file given twice is measured once.
+
+    Raises:
+        MeasurementError: A model is unreadable or cannot run, or the log holds something else.
+        TargetError: The target's provider is not available.
+        RunFolderError: The log cannot be written.
+    """
+    runner = runner_for(target) if runner is None else runner
+    files = [ModelFile.of(model) for model in models]
+    keys = [(f.file_sha256, target.fingerprint, runner.host, runner.runtime_version) for f in files]
+    known = {_key(m): m for m in (load_measurements(log) if log is not None else [])}
+    missing = {key: file for key, file in zip(keys, files, strict=True) if key not in known}
+    todo = list(missing.values())
+
+    def keep(_: int, measurement: Measurement) -> None:
+        known[_key(measurement)] = measurement
+        if log is not None:
+            append_line(log, json.dumps(measurement.to_json(), separators=(",", ":")))
+
+    if todo:
+        runner.measure(todo, target, MeasuringPlan(rounds, block_s, seed), keep, progress)
+    absent = [file.name for key, file in zip(keys, files, strict=True) if key not in known]
+    if absent:
+        raise MeasurementError(f"the runner gave no measurement for {absent[0]}; measure again")
+    return [known[key] for key in keys]
+
+
+def load_measurements(log: Path) -> list[Measurement]:
+    """Reads a log that `measure` wrote; a torn last line is ignored, a missing file is empty.
+
+    Raises:
+        MeasurementError: A line is not a measurement; the text gives file and line.
+    """
+    measurements = []
+    for number, line in enumerate(read_lines(log), start=1):
+        try:
+            measurements.append(Measurement.from_json(json.loads(line)))
+        except (ValueError, MeasurementError) as error:
+            raise MeasurementError(
+                f"{log}, line {number} is not a measurement: {error}; delete it"
+            ) from error
+    return measurements
+
+
+def _key(measurement: Measurement) -> _Key:
+    return (
+        measurement.file_sha256,
+        measurement.target_fingerprint,
+        measurement.host,
+        measurement.runtime_version,
+    )

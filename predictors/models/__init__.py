@@ -1,0 +1,1 @@
+"""Regressors from kernels to latency."""

@@ -1,0 +1,47 @@
+"""Which architectures to measure for a profile."""
+
+import itertools
+import random
+
+from mobinas.arch.architecture import Architecture
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import PredictorError
+
+
+def sample_for_profile(space: SearchSpace, n: int, rng: random.Random) -> list[Architecture]:
+    """Architectures that cover a space: its macro corners first, then each macro choice about equally often.
+
+    Predictions inside of what was measured are far safer than beyond it, so the smallest and the largest
+    networks come first, with random cells like all others.
+
+    Args:
+        space: What predictions will be asked for.
+        n: How many; fewer come back only where the space has fewer.
+        rng: Draws cells and order.
+
+    Returns:
+        Distinct architectures (no two isomorphic).
+
+    Raises:
+        PredictorError: n is below 1.
+    """
+    if n < 1:
+        raise PredictorError(f"n is {n}; a profile needs at least 1 architecture")
+    axes = (space.resolutions, space.depths, space.widths)
+    corners = list(dict.fromkeys(itertools.product(*((min(a), max(a)) for a in axes))))
+    rest = [macro for macro in space.macros() if macro not in corners]
+    rng.shuffle(rest)
+    # The largest corner leads: whatever a search finds is smaller.
+    corners.sort(reverse=True)
+    chosen: dict[str, Architecture] = {}
+    misses = 0
+    for resolution, depth, width in itertools.cycle(corners + rest):
+        macro = {"resolution": resolution, "depth": depth, "width": width}
+        architecture = space.build(
+            lambda name, options, m=macro: m[name] if name in m else rng.choice(options)
+        )
+        misses = misses + 1 if architecture.digest in chosen else 0
+        chosen.setdefault(architecture.digest, architecture)
+        if len(chosen) == n or misses > 50 * (len(corners) + len(rest)):
+            break
+    return list(chosen.values())
