@@ -1,0 +1,211 @@
+"""Opens onnxruntime sessions, for timing, for verifying exports and for accuracy through the file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mobinas.errors import MeasurementError, TargetError
+from mobinas.targets.target import FAKE_PROVIDER, Target
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+_FATAL_ONLY = 4
+_LEVELS = {
+    "none": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+def runtime_version() -> str:
+    """Name and version of what executes models here."""
+    import onnxruntime
+
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def available_providers() -> tuple[str, ...]:
+    """Execution providers of the installed onnxruntime."""
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())
+
+
+def open_session(
+    model: "Path | bytes | onnx.ModelProto", target: Target, *, any_batch: bool = False
+) -> "onnxruntime.InferenceSession":
+    """Opens a model for running under a target's settings.
+
+    The fake target has no device, so its models run on the CPU provider: accuracy and parity stay real.
+
+    Args:
+        model: A file, its bytes, or the model in memory.
+        target: Provider, threads, graph optimisation and batch.
+        any_batch: Leave a symbolic batch open, for verifying and accuracy. Otherwise it is fixed to
+            `target.batch` first, as the runtime plans memory and layouts better for a known size.
+
+    Returns:
+        A session on the target's provider.
+
+    Raises:
+        TargetError: This onnxruntime lacks the provider, or could not start it.
+        MeasurementError: Not a model that this onnxruntime can open, or open dimensions beside the batch.
+    """
+    provider = _checked_provider(target)
+    source = _loadable(model)
+    overrides: dict[str, int] = {}
+    if not any_batch:
+        probe = _session(source, Target(graph_optimisation="none"), "CPUExecutionProvider", {}, model)
+        overrides = _batch_overrides(probe, target.batch)
+    session = _session(source, target, provider, overrides, model)
+    if session.get_providers()[0] != provider:
+        raise TargetError(
+            f"provider {provider} did not start here, onnxruntime fell back to {session.get_providers()[0]}; "
+            "install its libraries, or choose another provider"
+        )
+    return session
+
+
+def run_batches(
+    session: "onnxruntime.InferenceSession", array: npt.NDArray[Any], batch: int = 256
+) -> npt.NDArray[np.float32]:
+    """Runs images through a session in batches.
+
+    Args:
+        session: Opened with ``any_batch=True``, or with a model whose batch equals `batch`.
+        array: [n, channels, height, width], normalised as the model expects; n is at least 1.
+        batch: Images at a time.
+
+    Returns:
+        The first output for all images, [n, ...].
+
+    Raises:
+        MeasurementError: The model refuses the images (wrong shape or type), or there are none.
+    """
+    if len(array) == 0:
+        raise MeasurementError("there are no images to run; give at least one")
+    name = session.get_inputs()[0].name
+    pieces = []
+    for start in range(0, len(array), batch):
+        feeds = {name: np.ascontiguousarray(array[start : start + batch])}
+        try:
+            pieces.append(session.run(None, feeds)[0])
+        except Exception as error:
+            # onnxruntime's exceptions share no base below Exception.
+            shape = "x".join(map(str, array.shape[1:]))
+            raise MeasurementError(f"the model does not run on images of {shape}: {_line(error)}") from error
+    return np.concatenate(pieces)
+
+
+def example_feeds(
+    session: "onnxruntime.InferenceSession", batch: int, seed: int = 0
+) -> dict[str, npt.NDArray[Any]]:
+    """Seeded inputs that fit a session: normal numbers for floats, zeros for whole numbers.
+
+    Args:
+        session: Any open session.
+        batch: Taken for a leading dimension that is still open.
+        seed: Of a generator of its own.
+
+    Raises:
+        MeasurementError: A dimension other than the batch is open, or the type of an input is not numeric.
+    """
+    rng = np.random.default_rng(seed)
+    feeds: dict[str, npt.NDArray[Any]] = {}
+    for value in session.get_inputs():
+        if value.type not in _DTYPES:
+            raise MeasurementError(f"input '{value.name}' is {value.type}; inputs must be numeric tensors")
+        _check_open_dimensions(value)
+        shape = [batch if type(size) is not int else size for size in value.shape]
+        dtype = np.dtype(_DTYPES[value.type])
+        floating = np.issubdtype(dtype, np.floating)
+        feeds[value.name] = rng.standard_normal(shape).astype(dtype) if floating else np.zeros(shape, dtype)
+    return feeds
+
+
+def _checked_provider(target: Target) -> str:
+    provider = "CPUExecutionProvider" if target.provider == FAKE_PROVIDER else target.provider
+    offered = available_providers()
+    if provider not in offered:
+        raise TargetError(
+            f"provider '{provider}' of target '{target.name}' is not in this onnxruntime, which offers "
+            f"{', '.join(offered)}; choose one of these or install an onnxruntime that has it"
+        )
+    return provider
+
+
+def _loadable(model: "Path | bytes | onnx.ModelProto") -> str | bytes:
+    if isinstance(model, Path):
+        if not model.is_file():
+            raise MeasurementError(f"there is no model file {model}; give the path of an .onnx file")
+        return str(model)
+    return model if isinstance(model, bytes) else bytes(model.SerializeToString(deterministic=True))
+
+
+def _session(
+    source: str | bytes,
+    target: Target,
+    provider: str,
+    overrides: dict[str, int],
+    model: "Path | bytes | onnx.ModelProto",
+) -> "onnxruntime.InferenceSession":
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = target.threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = getattr(
+        onnxruntime.GraphOptimizationLevel, _LEVELS[target.graph_optimisation]
+    )
+    options.log_severity_level = _FATAL_ONLY
+    for name, size in overrides.items():
+        options.add_free_dimension_override_by_name(name, size)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=[provider])
+    except Exception as error:
+        # onnxruntime's exceptions share no base below Exception.
+        what = f"model file {model}" if isinstance(model, Path) else "the model in memory"
+        raise MeasurementError(f"onnxruntime cannot open {what}: {_line(error)}") from error
+
+
+def _batch_overrides(session: "onnxruntime.InferenceSession", batch: int) -> dict[str, int]:
+    overrides: dict[str, int] = {}
+    for value in session.get_inputs():
+        _check_open_dimensions(value)
+        leading = value.shape[0] if value.shape else 1
+        if isinstance(leading, str):
+            overrides[leading] = batch
+        elif leading is not None and value.shape and leading != batch:
+            raise MeasurementError(
+                f"the model has a fixed batch of {leading}, the target asks for {batch}; "
+                f"set the target's batch to {leading} or export with an open batch"
+            )
+    return overrides
+
+
+def _check_open_dimensions(value: Any) -> None:
+    for axis, size in enumerate(value.shape):
+        if axis > 0 and type(size) is not int:
+            raise MeasurementError(
+                f"dimension {axis} of input '{value.name}' is open ({size}); export with fixed sizes"
+            )
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

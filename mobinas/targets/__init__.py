@@ -1,0 +1,1 @@
+"""Targets (the settings of a device) and measurements (what was seen on one); standard library only."""

@@ -1,0 +1,135 @@
+"""A target: under which settings a model is timed. It holds settings only, never results."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from mobinas.errors import TargetError, did_you_mean
+
+GraphOptimisation = Literal["none", "basic", "extended", "all"]
+Statistic = Literal["median", "minimum"]
+
+FAKE_PROVIDER = "fake"
+_MAX_COUNT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Settings for timing a model; precision and opset belong to the model's file instead.
+
+    Attributes:
+        name: A label; part of the fingerprint, so that two devices with equal settings stay apart.
+        provider: An onnxruntime execution provider, or ``fake`` for latencies computed without a clock.
+        threads: Threads within an operator.
+        batch: Images per inference; a latency is that of the whole batch.
+        graph_optimisation: onnxruntime's level.
+        affinity: CPU numbers that the measuring process is bound to; empty for no binding.
+        statistic: What stands for a block of samples: its median, or its minimum.
+
+    Raises:
+        TargetError: A value breaks a rule; the text names both.
+    """
+
+    name: str = "local"
+    provider: str = "CPUExecutionProvider"
+    threads: int = 1
+    batch: int = 1
+    graph_optimisation: GraphOptimisation = "all"
+    affinity: tuple[int, ...] = ()
+    statistic: Statistic = "median"
+
+    def __post_init__(self) -> None:
+        for key in ("name", "provider"):
+            text = getattr(self, key)
+            if not isinstance(text, str) or not text.strip():
+                raise TargetError(f"{key} is {text!r}; a target needs a {key} of at least one letter")
+        for key in ("threads", "batch"):
+            count = getattr(self, key)
+            if type(count) is not int or not 1 <= count <= _MAX_COUNT:
+                raise TargetError(f"{key} is {count!r}; it must be a whole number from 1 to {_MAX_COUNT}")
+        for key, choices in (("graph_optimisation", GraphOptimisation), ("statistic", Statistic)):
+            value, known = getattr(self, key), get_args(choices)
+            if value not in known:
+                raise TargetError(f"{key} is {value!r}{did_you_mean(str(value), known)}")
+        cpus = self.affinity
+        if not isinstance(cpus, tuple) or not all(type(cpu) is int and cpu >= 0 for cpu in cpus):
+            raise TargetError(f"affinity is {cpus!r}; it must list CPU numbers such as [0, 1]")
+        if len(set(cpus)) != len(cpus):
+            raise TargetError(f"affinity {list(cpus)} names a CPU twice; name each once")
+
+    @classmethod
+    def local(cls, threads: int = 1) -> "Target":
+        """This machine's CPU."""
+        return cls(threads=threads)
+
+    @classmethod
+    def fake(cls) -> "Target":
+        """No device: latencies are computed from the model's structure, the same everywhere."""
+        return cls(name="fake", provider=FAKE_PROVIDER)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ whenever a setting does."""
+        spelling = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(spelling.encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back to an equal target."""
+        return {**asdict(self), "affinity": list(self.affinity)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Target":
+        """Reads what `to_json` wrote; settings left out take their defaults.
+
+        Raises:
+            TargetError: Not a table, an unknown setting, or a value that breaks a rule.
+        """
+        if not isinstance(data, Mapping):
+            raise TargetError(f"a target is a table of settings, not {type(data).__name__}")
+        known = [field.name for field in fields(cls)]
+        for key in data:
+            if key not in known:
+                raise TargetError(f"unknown target setting '{key}'{did_you_mean(str(key), known)}")
+        settings = dict(data)
+        if isinstance(settings.get("affinity"), list):
+            settings["affinity"] = tuple(settings["affinity"])
+        return cls(**settings)
+
+    @classmethod
+    def load(cls, path: Path) -> "Target":
+        """Reads a target from a TOML file; without a ``name`` in it, the file's own name is taken.
+
+        Raises:
+            TargetError: The file is missing, not TOML, or breaks a rule; the text names the file.
+        """
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise TargetError(f"cannot read target file {path}: {error.strerror}") from error
+        except ValueError as error:  # also text that is not UTF-8
+            raise TargetError(f"target file {path} is not valid TOML: {error}") from error
+        try:
+            return cls.from_json({"name": path.stem, **data})
+        except TargetError as error:
+            raise TargetError(f"target file {path}: {error}") from error
+
+
+def find_target(spec: str) -> Target:
+    """Resolves how a user names a target.
+
+    Args:
+        spec: ``local``, ``fake``, or the path of a TOML file.
+
+    Raises:
+        TargetError: Neither a known name nor a readable file.
+    """
+    known = {"local": Target.local, "fake": Target.fake}
+    if spec in known:
+        return known[spec]()
+    if spec.endswith(".toml") or Path(spec).is_file():
+        return Target.load(Path(spec))
+    raise TargetError(f"unknown target '{spec}'{did_you_mean(spec, known)}; or give the path of a .toml file")
