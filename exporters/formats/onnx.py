@@ -64,7 +64,7 @@ class OnnxExporter:
             counted = _cost(module.graph)
             params, macs = counted.params, counted.macs
         else:
-            model, opset = _foreign(module, image_shape, metadata), _FOREIGN_OPSET
+            model, opset = foreign_model(module, image_shape, metadata), _FOREIGN_OPSET
             params, macs = sum(p.numel() for p in module.parameters()), count_macs(model)
         write_atomic(path, model.SerializeToString(deterministic=True))
         outputs = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
@@ -89,7 +89,17 @@ def _cost(graph: Graph) -> Cost:
     return sum((layer_cost(node.layer, node.shape) for node in nodes), Cost(0, 0))
 
 
-def _foreign(module: nn.Module, image_shape: ImageShape, metadata: Mapping[str, str]) -> onnx.ModelProto:
+def foreign_model(module: nn.Module, image_shape: ImageShape, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """Any module as an ONNX model, through torch.onnx; its batch is open.
+
+    Args:
+        module: From images [batch, *image_shape] to logits.
+        image_shape: (channels, height, width).
+        metadata: Texts to keep inside the file.
+
+    Raises:
+        ExportError: torch.onnx cannot translate it.
+    """
     tensor = next(module.parameters(), torch.empty(0))
     # A batch of 2: torch.export takes a dimension of 1 for a constant.
     example = torch.zeros(2, *image_shape, device=tensor.device)
