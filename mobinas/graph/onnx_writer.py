@@ -148,7 +148,7 @@ class _Writer:
         self._constants: set[str] = set()
         self._graph = graph
         self._weights = weights
-        self._live = _ancestors(graph, graph.outputs[0])
+        self._live = reached(graph, graph.outputs[0])
         self._folded = _folded_norms(graph, self._live)
         # The tensor that holds each node's value.
         self._tensors = [node.name for node in graph.nodes]
@@ -281,7 +281,8 @@ class _Writer:
                     node.attribute.add(name=key, type=AttributeProto.INTS, ints=value)
 
 
-def _ancestors(graph: Graph, end: int) -> set[int]:
+def reached(graph: Graph, end: int) -> set[int]:
+    """Positions of the nodes that a node depends on, itself and the input included."""
     live = {0, end}
     for position in range(end, 0, -1):
         if position in live:

@@ -1,0 +1,250 @@
+"""A model as it is shipped: a folder with the file, its manifest, and proof that it is what was verified."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from exporters.base import RELATIVE_TOLERANCE, Exported, Parity
+from exporters.registry import find_format
+from mobinas.errors import ExportError, RunFolderError
+from mobinas.files import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+MANIFEST_NAME = "manifest.json"
+_SCHEMA = 1
+_PACKAGES = ("mobinas", "torch", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportBundle:
+    """A folder with an exported model.
+
+    Attributes:
+        directory: The folder.
+        files: SHA-256 (64 hex digits) by path within the folder, the manifest itself left out.
+        manifest: What `manifest.json` says.
+    """
+
+    directory: Path
+    files: Mapping[str, str]
+    manifest: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for relative in self.files:
+            _path_within(self.directory, relative)
+        if self.manifest.get("model") not in self.files:
+            raise ExportError(f"the manifest in {self.directory} lists no hash of its model; export it again")
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return str(self.manifest["name"])
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return self.directory / str(self.manifest["model"])
+
+    @property
+    def model_sha256(self) -> str:
+        """Of the model file; measurements of it carry the same."""
+        return self.files[str(self.manifest["model"])]
+
+    @classmethod
+    def load(cls, directory: Path) -> "ExportBundle":
+        """Reads a bundle and checks every file against its hash.
+
+        Raises:
+            RunFolderError: The folder or a file is missing, or the manifest is torn.
+            ExportError: A file is not the one that was verified, or a path leaves the folder.
+        """
+        manifest = _read_manifest(directory / MANIFEST_NAME)
+        entries = manifest["files"]
+        for relative, entry in entries.items():
+            path = _path_within(directory, relative)
+            if not path.is_file():
+                raise RunFolderError(f"{path} is missing from its bundle; export the model again")
+            if sha256_of(path) != entry["sha256"]:
+                raise ExportError(
+                    f"{path} is not the file that was verified (SHA-256 differs); export it again"
+                )
+        return cls(directory, {relative: entry["sha256"] for relative, entry in entries.items()}, manifest)
+
+
+def export_bundle(
+    module: "nn.Module",
+    directory: Path,
+    *,
+    name: str,
+    images: "Tensor",
+    manifest: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    format: str = "onnx",
+    tolerance: float = RELATIVE_TOLERANCE,
+) -> ExportBundle:
+    """Exports a network, verifies the file on real images, and only then lets it appear.
+
+    All is written into a hidden folder beside `directory`, which takes its name in one step at the end. An
+    older bundle there is replaced; a failure leaves it as it was.
+
+    Args:
+        module: From normalised images to logits.
+        directory: The folder to make, such as ``models/<name>``.
+        name: Of the model.
+        images: Normalised float32 images for the comparison, [n, channels, height, width].
+        manifest: Further entries, such as `ModelFacts.manifest()`.
+        metadata: Texts to keep inside the file, such as `ModelFacts.metadata()`.
+        format: A name that `find_format` knows.
+        tolerance: Largest accepted difference, relative to the network's largest absolute output.
+
+    Raises:
+        ExportError: The format cannot hold the network, or the file's outputs differ.
+        RunFolderError: The disk is full, or the folder holds something else.
+    """
+    exporter = find_format(format)
+    if images.ndim != 4:
+        raise ExportError(f"images have shape {list(images.shape)}; give [n, channels, height, width]")
+    image_shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
+    exporter.requires(module, image_shape)
+    _check_replaceable(directory)
+    texts = {"mobinas.name": name, **(metadata or {})}
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(directory)
+        draft = Path(tempfile.mkdtemp(prefix=_draft_prefix(directory), dir=directory.parent))
+        try:
+            path = draft / exporter.file_name
+            exported = exporter.export(module, path, image_shape=image_shape, metadata=texts)
+            parity = exporter.ensures(module, path, images, tolerance)
+            facts = _facts(name, format, exported, image_shape, parity)
+            _write_manifest(draft / MANIFEST_NAME, facts, manifest or {})
+            draft.chmod(0o755)
+            _take_place(draft, directory)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write {directory}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+    return ExportBundle.load(directory)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _facts(
+    name: str, format: str, exported: Exported, image_shape: tuple[int, int, int], parity: Parity
+) -> dict[str, Any]:
+    file = {"sha256": sha256_of(exported.path), "size_bytes": exported.path.stat().st_size}
+    return {
+        "schema": _SCHEMA,
+        "name": name,
+        "format": format,
+        "model": exported.path.name,
+        "opset": exported.opset,
+        "precision": exported.precision,
+        "input": {"name": "image", "dtype": "float32", "shape": ["batch", *image_shape]},
+        "output": {"name": "logits", "dtype": "float32", "shape": ["batch", exported.outputs]},
+        "resolution": image_shape[1],
+        "params": exported.params,
+        "macs": exported.macs,
+        "parity": parity.to_json(),
+        "versions": _versions(),
+        "files": {exported.path.name: file},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree
+            found[package] = "not installed"
+    return found
+
+
+def _write_manifest(path: Path, facts: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+    taken = sorted(set(facts) & set(more))
+    if taken:
+        raise ExportError(f"manifest entries {', '.join(taken)} are the exporter's own; leave them out")
+    try:
+        text = json.dumps({**facts, **more}, indent=2, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"a manifest entry is not plain data: {error}") from error
+    write_atomic(path, text + "\n")
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror}; export the model again") from error
+    except ValueError as error:
+        raise RunFolderError(f"{path} is torn ({error}); export the model again") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != _SCHEMA:
+        raise RunFolderError(f"{path} is not a manifest of this version; export the model again")
+    files = manifest.get("files")
+    whole = isinstance(files, dict) and all(
+        isinstance(entry, dict) and isinstance(entry.get("sha256"), str) for entry in files.values()
+    )
+    if not whole or not isinstance(manifest.get("name"), str) or not isinstance(manifest.get("model"), str):
+        raise RunFolderError(f"{path} lacks its name, model or files; export the model again")
+    return manifest
+
+
+def _path_within(directory: Path, relative: str) -> Path:
+    """The path of a listed file, which may not leave the folder by any spelling, nor by a link."""
+    posix, windows = PurePosixPath(relative), PureWindowsPath(relative)
+    plain = relative and not windows.drive and not windows.root and ".." not in (*posix.parts, *windows.parts)
+    path = directory / relative
+    if not plain or "\0" in relative or not path.resolve().is_relative_to(directory.resolve()):
+        raise ExportError(f"the manifest in {directory} names '{relative}', which lies outside of its folder")
+    return path
+
+
+def _draft_prefix(directory: Path) -> str:
+    return f".{directory.name}.draft-"
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Drafts of an export that was killed."""
+    for leftover in directory.parent.iterdir():
+        if leftover.name.startswith(_draft_prefix(directory)):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _check_replaceable(directory: Path) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir() or (any(directory.iterdir()) and not (directory / MANIFEST_NAME).is_file()):
+        raise RunFolderError(f"{directory} holds something other than a model bundle; choose another folder")
+
+
+def _take_place(draft: Path, directory: Path) -> None:
+    if directory.exists():
+        # A folder cannot be replaced in one step; killed between the two, the export is simply made again.
+        old = Path(tempfile.mkdtemp(prefix=_draft_prefix(directory), dir=directory.parent))
+        directory.rename(old / "old")
+        draft.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        draft.rename(directory)
+    handle = os.open(directory.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
