@@ -31,7 +31,8 @@ def tag(name: str, *children: str, **attributes: str) -> Markup:
         attributes: A trailing underscore is dropped (``class_``), inner ones become hyphens; values are escaped.
     """
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(value, quote=True)}"' for key, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value, quote=True)}"'
+        for key, value in attributes.items()
     )
     if name in VOID:
         return Markup(f"<{name}{written}>")

@@ -63,6 +63,4 @@ def css_variables() -> str:
     """The roles as CSS custom properties: light first, dark where the reader's system asks for it."""
     light = "".join(f"--{c.role}:{c.light};" for c in COLOURS)
     dark = "".join(f"--{c.role}:{c.dark};" for c in COLOURS)
-    return (
-        f":root{{color-scheme:light dark;{light}}}\n@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
-    )
+    return f":root{{color-scheme:light dark;{light}}}\n@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
