@@ -1,0 +1,314 @@
+"""The picture of the trade-off between accuracy and latency."""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from mobinas.errors import MobinasError
+from mobinas.report.figures import figure_of, new_axes, style
+from mobinas.report.labels import Rect, place_labels
+from mobinas.report.models import Kind, ModelRow
+from mobinas.report.palette import BLUE, FAINT, GREEN, GREY, INK, MUTED, ORANGE, SURFACE
+from mobinas.report.words import milliseconds, percent, plain
+
+_COLOUR: dict[Kind, str] = {"front": BLUE, "pick": ORANGE, "baseline": GREEN, "dominated": GREY}
+_MARKER: dict[Kind, str] = {"front": "o", "pick": "*", "baseline": "D", "dominated": "o"}
+_SIZE: dict[Kind, float] = {"front": 46.0, "pick": 230.0, "baseline": 40.0, "dominated": 22.0}
+_LABEL_LIMIT = 26
+
+
+@dataclass(frozen=True, slots=True)
+class TradeoffInfo:
+    """What the picture shows.
+
+    Attributes:
+        models: All points.
+        reference_s: Latency at which the score equals the accuracy.
+        exponent: The score's exponent of latency / reference.
+        accuracy_label: Which accuracy `ModelRow.accuracy` is.
+        latency_label: Which latency, and where it was measured.
+        max_latency_s: The job's latency budget, if it has one.
+
+    Raises:
+        MobinasError: No front, or more than one pick.
+    """
+
+    models: tuple[ModelRow, ...]
+    reference_s: float = 1e-3
+    exponent: float = -0.07
+    accuracy_label: str = "accuracy on the selection part"
+    latency_label: str = "measured latency"
+    max_latency_s: float | None = None
+
+    def __post_init__(self) -> None:
+        picks = [model.name for model in self.models if model.kind == "pick"]
+        if len(picks) > 1:
+            raise MobinasError(f"{len(picks)} models are marked as the pick ({', '.join(picks)}); mark one")
+        if not self.front:
+            raise MobinasError("a trade-off needs at least one model on the front")
+
+    @property
+    def front(self) -> tuple[ModelRow, ...]:
+        """Members of the front, the pick among them, fastest first."""
+        return tuple(sorted((m for m in self.models if m.on_front), key=lambda m: (m.latency_s, m.accuracy)))
+
+    def score(self, accuracy: float, latency_s: float) -> float:
+        """accuracy * (latency / reference) ** exponent."""
+        return float(accuracy * (latency_s / self.reference_s) ** self.exponent)
+
+    def accuracy_at(self, score: float, latency_s: float) -> float:
+        """The accuracy that gives this score at this latency."""
+        return float(score * (latency_s / self.reference_s) ** -self.exponent)
+
+    def latency_limits_s(self) -> tuple[float, float]:
+        """Left and right end of the axis: all intervals, with a margin."""
+        ends = [s for m in self.models for s in (m.latency_s, *(m.latency_bounds_s or ()))]
+        margin = max((max(ends) / min(ends)) ** 0.09, 1.12)
+        return min(ends) / margin, max(ends) * margin
+
+    def accuracy_limits(self) -> tuple[float, float]:
+        """Lower and upper end: the front in full; what lies far below it is drawn at the border instead."""
+        front = [a for m in self.front for a in (m.accuracy, *(m.accuracy_bounds or ()))]
+        span = max(max(front) - min(front), 0.01)
+        low = max(min(front) - 1.2 * span, 0.0)
+        shown = [
+            a for m in self.models for a in (m.accuracy, *(m.accuracy_bounds or ())) if m.accuracy >= low
+        ]
+        margin = 0.10 * (max(shown) - min(shown)) + 0.002
+        return max(min(shown) - margin, 0.0), max(shown) + margin
+
+
+def latency_ticks_s(low_s: float, high_s: float) -> list[float]:
+    """Round latencies within the limits for a logarithmic axis: at least three where that is possible."""
+    decades = range(math.floor(math.log10(low_s)), math.ceil(math.log10(high_s)) + 1)
+    ticks: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(np.arange(1, 10, 0.5))):
+        ticks = [float(s) * 10.0**d for d in decades for s in steps if low_s <= s * 10.0**d <= high_s]
+        if len(ticks) >= 4:
+            return ticks
+    return ticks
+
+
+def score_levels(info: TradeoffInfo, n: int = 5) -> list[float]:
+    """About `n` round scores whose curves cross the picture."""
+    (left, right), (low, high) = info.latency_limits_s(), info.accuracy_limits()
+    worst, best = info.score(low, right), info.score(high, left)
+    return [
+        float(s)
+        for s in MaxNLocator(n + 1, steps=[1, 2, 2.5, 5, 10]).tick_values(worst, best)
+        if worst < s < best
+    ]
+
+
+def tip(model: ModelRow) -> str:
+    """One line on a model, for the pointer."""
+    return f"{plain(model.name)}: {percent(model.accuracy)}, {milliseconds(model.latency_s)}"
+
+
+def draw_tradeoff(info: TradeoffInfo, axes: Axes | None = None, *, narrow: bool = False) -> Axes:
+    """Draws the trade-off.
+
+    Args:
+        info: What to show.
+        axes: Where; default a new figure.
+        narrow: Proportions of that figure for a phone.
+
+    Returns:
+        The axes. Point i has the group id ``point-i``.
+    """
+    with style():
+        if axes is None:
+            axes = (
+                new_axes(4.3, 4.6, (0.62, 0.55, 0.12, 0.45))
+                if narrow
+                else new_axes(8.4, 5.0, (0.68, 0.55, 0.62, 0.45))
+            )
+        _set_up(axes, info, narrow)
+        _draw_scores(axes, info, narrow)
+        _draw_stairs(axes, info)
+        _draw_points(axes, info)
+        _draw_labels(axes, info, narrow)
+    return axes
+
+
+def _set_up(axes: Axes, info: TradeoffInfo, narrow: bool) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(*info.latency_limits_s())
+    axes.set_ylim(*info.accuracy_limits())
+    axes.xaxis.set_major_locator(FixedLocator(latency_ticks_s(*info.latency_limits_s())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda s, _: f"{s * 1e3:g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda a, _: f"{100 * a:g} %"))
+    axes.grid(True, axis="y")
+    axes.set_xlabel(f"{plain(info.latency_label, 42 if narrow else 90)}, ms (log scale)")
+    heading = f"{plain(info.accuracy_label, 60)}"
+    axes.text(0, 1.045, heading, transform=axes.transAxes, color=MUTED, ha="left", va="bottom")
+
+
+def _draw_scores(axes: Axes, info: TradeoffInfo, narrow: bool) -> None:
+    """Curves of equal score; each is named where it leaves the picture on the right."""
+    left, right = info.latency_limits_s()
+    low, high = info.accuracy_limits()
+    latencies = np.geomspace(left, right, 60)
+    for level in score_levels(info):
+        curve = [info.accuracy_at(level, s) for s in latencies]
+        axes.plot(latencies, curve, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        if not narrow and low < curve[-1] < high:
+            axes.annotate(
+                f"{level:g}",
+                (right, curve[-1]),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7.5,
+                color=MUTED,
+            )
+    if not narrow:
+        axes.text(1.008, 1.045, "score", transform=axes.transAxes, fontsize=7.5, color=MUTED, va="bottom")
+    if info.max_latency_s is not None and left < info.max_latency_s < right:
+        axes.axvline(info.max_latency_s, color=MUTED, linewidth=1.0, linestyle=":", zorder=1)
+        words = f" budget {milliseconds(info.max_latency_s)}"
+        axes.text(info.max_latency_s, low, words, color=MUTED, fontsize=7.5, va="bottom", ha="left")
+
+
+def _stairs(info: TradeoffInfo) -> list[tuple[float, float]]:
+    """Corners of the border between what was reached and what was not."""
+    right, low = info.latency_limits_s()[1], info.accuracy_limits()[0]
+    corners = [(info.front[0].latency_s, low)]
+    for model in info.front:
+        corners += [(model.latency_s, corners[-1][1]), (model.latency_s, model.accuracy)]
+    return [*corners[1:], (right, corners[-1][1])]
+
+
+def _draw_stairs(axes: Axes, info: TradeoffInfo) -> None:
+    corners = _stairs(info)
+    x, y = zip(*corners, strict=True)
+    axes.fill_between(x, y, info.accuracy_limits()[0], color=BLUE, alpha=0.055, linewidth=0, zorder=0.5)
+    axes.plot(x[1:], y[1:], color=BLUE, linewidth=1.4, alpha=0.75, zorder=2, solid_joinstyle="round")
+
+
+def _shown(info: TradeoffInfo, model: ModelRow) -> tuple[float, float, bool]:
+    """Where a point is drawn, and whether its accuracy lies below the picture."""
+    low, high = info.accuracy_limits()
+    below = model.accuracy < low
+    return model.latency_s, low + 0.022 * (high - low) if below else model.accuracy, below
+
+
+def _draw_points(axes: Axes, info: TradeoffInfo) -> None:
+    layers: dict[Kind, int] = {"dominated": 3, "baseline": 4, "front": 5, "pick": 6}
+    for i, model in enumerate(info.models):
+        x, y, below = _shown(info, model)
+        colour = _COLOUR[model.kind]
+        _draw_bars(axes, model, y, below, colour, layers[model.kind] - 0.5)
+        axes.scatter(
+            [x],
+            [y],
+            s=_SIZE[model.kind] * (1.0 if not below else 0.9),
+            marker="v" if below else _MARKER[model.kind],
+            facecolor=SURFACE if model.test_dominated else colour,
+            edgecolor=colour if model.test_dominated else SURFACE,
+            linewidth=1.6 if model.test_dominated else 0.8,
+            zorder=layers[model.kind],
+            clip_on=False,
+            gid=f"point-{i}",
+        )
+
+
+def _draw_bars(axes: Axes, model: ModelRow, y: float, below: bool, colour: str, zorder: float) -> None:
+    line = {"color": colour, "linewidth": 1.0, "alpha": 0.6, "zorder": zorder}
+    if model.latency_bounds_s:
+        axes.plot(model.latency_bounds_s, (y, y), **line)  # type: ignore[arg-type]
+    if model.accuracy_bounds and not below:
+        axes.plot((model.latency_s,) * 2, model.accuracy_bounds, **line)  # type: ignore[arg-type]
+
+
+def _label(info: TradeoffInfo, model: ModelRow) -> str:
+    name = plain(model.label or model.name, _LABEL_LIMIT)
+    if _shown(info, model)[2]:
+        return f"{name}: {percent(model.accuracy)}"
+    if model.kind == "pick":
+        return f"{name}\n{percent(model.accuracy)}, {milliseconds(model.latency_s)}"
+    return name
+
+
+def _draw_labels(axes: Axes, info: TradeoffInfo, narrow: bool) -> None:
+    order: dict[Kind, int] = {"pick": 0, "baseline": 1, "front": 2}
+    models = sorted((m for m in info.models if m.kind in order), key=lambda m: (order[m.kind], m.latency_s))
+    texts = [
+        axes.text(
+            0,
+            0,
+            _label(info, model),
+            fontsize=(9.5 if model.kind == "pick" else 8) - (0.5 if narrow else 0),
+            fontweight="bold" if model.kind == "pick" else "normal",
+            color={"front": INK, "pick": ORANGE, "baseline": GREEN}[model.kind],
+            ha="left",
+            va="bottom",
+            linespacing=1.25,
+            zorder=7,
+        )
+        for model in models
+    ]
+    renderer = figure_of(axes).canvas.get_renderer()  # type: ignore[attr-defined]
+    sizes = [(box.width, box.height) for box in (text.get_window_extent(renderer) for text in texts)]
+    anchors = [_pixel(axes, *_shown(info, model)[:2]) for model in models]
+    frame = _rect(axes.get_window_extent(renderer))
+    unit = figure_of(axes).dpi / 72
+    for text, model, anchor, rect in zip(
+        texts,
+        models,
+        anchors,
+        place_labels(anchors, sizes, _obstacles(axes, info, unit), frame, 5 * unit),
+        strict=True,
+    ):
+        text.set_position(axes.transData.inverted().transform((rect.x0, rect.y0)))
+        _draw_leader(axes, anchor, rect, _COLOUR[model.kind], 9 * unit)
+
+
+def _pixel(axes: Axes, x: float, y: float) -> tuple[float, float]:
+    px, py = axes.transData.transform((x, y))
+    return float(px), float(py)
+
+
+def _rect(box: Bbox) -> Rect:
+    return Rect(box.x0, box.y0, box.x1, box.y1)
+
+
+def _around(points: Sequence[tuple[float, float]], margin: float) -> Rect:
+    x, y = zip(*points, strict=True)
+    return Rect(min(x) - margin, min(y) - margin, max(x) + margin, max(y) + margin)
+
+
+def _obstacles(axes: Axes, info: TradeoffInfo, unit: float) -> list[Rect]:
+    """Marks, error bars and the front's stairs, in pixels."""
+    rects = []
+    for model in info.models:
+        x, y, below = _shown(info, model)
+        rects.append(_around([_pixel(axes, x, y)], math.sqrt(_SIZE[model.kind]) / 2 * unit))
+        if model.latency_bounds_s:
+            rects.append(_around([_pixel(axes, s, y) for s in model.latency_bounds_s], 1.5 * unit))
+        if model.accuracy_bounds and not below:
+            rects.append(_around([_pixel(axes, x, a) for a in model.accuracy_bounds], 1.5 * unit))
+    corners = [_pixel(axes, *corner) for corner in _stairs(info)[1:]]
+    rects += [_around(pair, 1.5 * unit) for pair in itertools.pairwise(corners)]
+    return rects
+
+
+def _draw_leader(axes: Axes, anchor: tuple[float, float], rect: Rect, colour: str, shortest: float) -> None:
+    """A thin line to a label that had to move away from its point."""
+    nearest = (min(max(anchor[0], rect.x0), rect.x1), min(max(anchor[1], rect.y0), rect.y1))
+    if math.dist(anchor, nearest) > shortest:
+        ends = axes.transData.inverted().transform([anchor, nearest])
+        axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=0.7, alpha=0.7, zorder=2.5)
+
+
+def tips(models: Iterable[ModelRow]) -> dict[str, str]:
+    """What to show at each of the picture's points, by group id."""
+    return {f"point-{i}": tip(model) for i, model in enumerate(models)}

@@ -1,0 +1,69 @@
+"""How numbers and names are written in pictures and pages. SI inside, milliseconds and percent only here."""
+
+import math
+
+ELLIPSIS = "…"
+
+
+def plain(text: str, limit: int = 200) -> str:
+    """A text from data as one printable line.
+
+    Control characters, line breaks and lone surrogates (undecodable file names) become visible placeholders.
+
+    Args:
+        text: Anything.
+        limit: Characters kept; the rest becomes an ellipsis in the middle.
+    """
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    if len(line) <= limit:
+        return line
+    keep = limit - 1
+    return line[: keep - keep // 2] + ELLIPSIS + line[len(line) - keep // 2 :]
+
+
+def significant(x: float, digits: int = 3) -> str:
+    """A number with so many significant digits, never in exponential form."""
+    if x == 0 or not math.isfinite(x):
+        return "0" if x == 0 else str(x)
+    decimals = digits - 1 - math.floor(math.log10(abs(x)))
+    return f"{round(x, decimals):.{max(decimals, 0)}f}"
+
+
+def milliseconds(seconds: float) -> str:
+    """A time as milliseconds with three significant digits, such as ``0.163 ms``."""
+    return f"{significant(seconds * 1e3)} ms"
+
+
+def milliseconds_range(low_s: float, high_s: float) -> str:
+    """An interval in milliseconds, such as ``0.158 to 0.171``."""
+    return f"{significant(low_s * 1e3)} to {significant(high_s * 1e3)}"
+
+
+def percent(share: float) -> str:
+    """A share as percent with two decimals from 99 % on, else one."""
+    return f"{100 * share:.2f} %" if 0.99 <= share < 1 else f"{100 * share:.1f} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """An interval of shares in percent, such as ``97.9 to 99.4``."""
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def count(n: int) -> str:
+    """A count in thousands, millions or billions, such as ``1.24 M``."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if n >= size:
+            return significant(n / size) + unit
+    return str(n)
+
+
+def op_words(op: str) -> str:
+    """An op's name for reading: ``sep_conv_3x3`` becomes ``sep conv 3×3``."""
+    if op == "skip_connect":
+        return "skip"
+    return op.replace("x", "×").replace("ma×", "max").replace("_", " ")
+
+
+def listed(names: list[str]) -> str:
+    """Names joined for a sentence: ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
