@@ -16,7 +16,7 @@ from typing import Literal
 from mobinas.arch.genotype import N_INPUTS, Cell, Edge
 
 OP_WIDTH = 4.9
-INPUT_WIDTH = 3.0
+INPUT_WIDTH = 4.0
 OUTPUT_WIDTH = 2.8
 SUM_DIAMETER = 0.9
 _OP_GAP = 0.22

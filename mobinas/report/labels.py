@@ -7,6 +7,8 @@ from dataclasses import dataclass
 _DIRECTIONS = ((-1, 1), (1, -1), (0, 1), (-1, 0), (1, 0), (1, 1), (0, -1), (-1, -1))
 _DISTANCES = (1.0, 2.2, 4.0, 6.5)
 _OUTSIDE = 50.0
+_COVERED = 4.0
+_ON_LABEL = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,10 @@ class Rect:
     def area(self) -> float:
         """Its area; 0 for an empty one."""
         return max(self.x1 - self.x0, 0.0) * max(self.y1 - self.y0, 0.0)
+
+    def grown(self, margin: float) -> "Rect":
+        """The rectangle with a margin on each side."""
+        return Rect(self.x0 - margin, self.y0 - margin, self.x1 + margin, self.y1 + margin)
 
     def overlap(self, other: "Rect") -> float:
         """The area that both cover."""
@@ -57,9 +63,10 @@ def place_labels(
             cx = x + dx * (width / 2 + gap * distance * (0.75 if dy else 1.0))
             cy = y + dy * (height / 2 + gap * distance * (0.75 if dx else 1.0))
             rect = Rect(cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
-            covered = sum(rect.overlap(other) for other in (*obstacles, *taken))
+            covered = sum(rect.overlap(other) for other in obstacles)
+            covered += _ON_LABEL * sum(rect.grown(gap / 2).overlap(other) for other in taken)
             outside = rect.area - rect.overlap(bounds)
-            cost = (covered + _OUTSIDE * outside) / rect.area + 0.002 * rank + 0.02 * distance
+            cost = (_COVERED * covered + _OUTSIDE * outside) / rect.area + 0.002 * rank + 0.02 * distance
             costs.append((cost, rank, rect))
         taken.append(min(costs, key=lambda entry: entry[:2])[2])
     return taken

@@ -22,13 +22,13 @@ def join(*parts: str) -> Markup:
     return Markup("".join(text(part) for part in parts))
 
 
-def tag(name: str, *children: str, **attributes: str) -> Markup:
+def tag(name: str, /, *children: str, **attributes: str) -> Markup:
     """An element.
 
     Args:
         name: Its tag.
         children: Contents; escaped unless `Markup`.
-        attributes: A trailing underscore is dropped (``class_``), inner ones become hyphens; values are escaped.
+        attributes: A trailing underscore is dropped (``class_``), inner ones become hyphens; escaped.
     """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value, quote=True)}"'

@@ -1,8 +1,8 @@
 """The report's colours, by role, for light and for dark pages.
 
-The hues are those of Okabe and Ito (2008), which stay apart for colour-blind readers; every picture also tells
-its kinds apart by shape or by words. Each light colour is unique: in a page, it is replaced by its role, so that
-a picture drawn once follows the reader's theme.
+The hues are near those of Okabe and Ito (2008), which stay apart for colour-blind readers; every picture also
+tells its kinds apart by shape or by words. Each light colour is unique: in a page it is replaced by its role,
+so that a picture drawn once follows the reader's theme.
 """
 
 from dataclasses import dataclass

@@ -4,9 +4,11 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
@@ -59,7 +61,7 @@ class TradeoffInfo:
         return tuple(sorted((m for m in self.models if m.on_front), key=lambda m: (m.latency_s, m.accuracy)))
 
     def score(self, accuracy: float, latency_s: float) -> float:
-        """accuracy * (latency / reference) ** exponent."""
+        """Accuracy times (latency / reference) to the power of the exponent."""
         return float(accuracy * (latency_s / self.reference_s) ** self.exponent)
 
     def accuracy_at(self, score: float, latency_s: float) -> float:
@@ -76,12 +78,12 @@ class TradeoffInfo:
         """Lower and upper end: the front in full; what lies far below it is drawn at the border instead."""
         front = [a for m in self.front for a in (m.accuracy, *(m.accuracy_bounds or ()))]
         span = max(max(front) - min(front), 0.01)
-        low = max(min(front) - 1.2 * span, 0.0)
+        low = max(min(front) - 0.8 * span, 0.0)
         shown = [
             a for m in self.models for a in (m.accuracy, *(m.accuracy_bounds or ())) if m.accuracy >= low
         ]
         margin = 0.10 * (max(shown) - min(shown)) + 0.002
-        return max(min(shown) - margin, 0.0), max(shown) + margin
+        return max(min(shown) - margin, 0.0), min(max(shown) + margin, 1.0 + margin / 2)
 
 
 def latency_ticks_s(low_s: float, high_s: float) -> list[float]:
@@ -125,9 +127,9 @@ def draw_tradeoff(info: TradeoffInfo, axes: Axes | None = None, *, narrow: bool 
     with style():
         if axes is None:
             axes = (
-                new_axes(4.3, 4.6, (0.62, 0.55, 0.12, 0.45))
+                new_axes(4.3, 4.6, (0.62, 0.55, 0.12, 0.5))
                 if narrow
-                else new_axes(8.4, 5.0, (0.68, 0.55, 0.62, 0.45))
+                else new_axes(8.4, 5.0, (0.68, 0.6, 0.45, 0.5))
             )
         _set_up(axes, info, narrow)
         _draw_scores(axes, info, narrow)
@@ -147,35 +149,92 @@ def _set_up(axes: Axes, info: TradeoffInfo, narrow: bool) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda a, _: f"{100 * a:g} %"))
     axes.grid(True, axis="y")
-    axes.set_xlabel(f"{plain(info.latency_label, 42 if narrow else 90)}, ms (log scale)")
-    heading = f"{plain(info.accuracy_label, 60)}"
-    axes.text(0, 1.045, heading, transform=axes.transAxes, color=MUTED, ha="left", va="bottom")
+    axes.set_xlabel(
+        f"{plain(info.latency_label, 42 if narrow else 90)}, ms (log scale)",
+        loc="center" if narrow else "left",
+    )
+    heading = axes.set_title(plain(info.accuracy_label, 60), color=MUTED, fontweight="normal", pad=20)
+    heading.set_fontsize(9)
+    if not narrow:
+        _draw_key(axes, info)
+
+
+def _draw_key(axes: Axes, info: TradeoffInfo) -> None:
+    """What the marks mean, in one line, and what the dashed lines are."""
+    used = {model.kind for model in info.models}
+    kinds: list[tuple[Kind, str]] = [
+        ("pick", "best score"),
+        ("front", "front"),
+        ("dominated", "dominated"),
+        ("baseline", "hand-designed"),
+    ]
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=_MARKER[kind],
+            color=_COLOUR[kind],
+            markersize=_SIZE[kind] ** 0.5 * 0.8,
+            label=words,
+        )
+        for kind, words in kinds
+        if kind in used
+    ]
+    if any(model.test_dominated for model in info.models):
+        words = "dominated on the test part"
+        handles.append(
+            Line2D([], [], linestyle="", marker="o", color=BLUE, markerfacecolor=SURFACE, label=words)
+        )
+    axes.legend(
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.055),
+        ncols=len(handles),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        handletextpad=0.1,
+        columnspacing=1.0,
+        fontsize=7.5,
+        labelcolor=MUTED,
+    )
+    relative = f"(latency / {info.reference_s * 1e3:g} ms)"
+    exponent = f"{info.exponent:g}".replace("-", "\N{MINUS SIGN}")
+    formula = f"dashed: equal score = accuracy × {relative}^{exponent}"
+    axes.annotate(
+        formula,
+        (1, 0),
+        (0, -30),
+        "axes fraction",
+        "offset points",
+        ha="right",
+        va="center",
+        fontsize=7.5,
+        color=MUTED,
+    )
 
 
 def _draw_scores(axes: Axes, info: TradeoffInfo, narrow: bool) -> None:
-    """Curves of equal score; each is named where it leaves the picture on the right."""
+    """Curves of equal score; each is named where it leaves the picture."""
     left, right = info.latency_limits_s()
-    low, high = info.accuracy_limits()
+    high = info.accuracy_limits()[1]
     latencies = np.geomspace(left, right, 60)
     for level in score_levels(info):
         curve = [info.accuracy_at(level, s) for s in latencies]
         axes.plot(latencies, curve, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        if not narrow and low < curve[-1] < high:
-            axes.annotate(
-                f"{level:g}",
-                (right, curve[-1]),
-                (4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7.5,
-                color=MUTED,
-            )
-    if not narrow:
-        axes.text(1.008, 1.045, "score", transform=axes.transAxes, fontsize=7.5, color=MUTED, va="bottom")
+        small: dict[str, Any] = {"fontsize": 7.5, "color": MUTED, "textcoords": "offset points"}
+        if curve[-1] < high:
+            if not narrow:
+                axes.annotate(f"{level:g}", (right, curve[-1]), (4, 0), va="center", **small)
+        else:
+            top = info.reference_s * (high / level) ** (-1 / info.exponent)
+            axes.annotate(f"{level:g}", (top, high), (0, 3), ha="center", va="bottom", **small)
     if info.max_latency_s is not None and left < info.max_latency_s < right:
         axes.axvline(info.max_latency_s, color=MUTED, linewidth=1.0, linestyle=":", zorder=1)
-        words = f" budget {milliseconds(info.max_latency_s)}"
-        axes.text(info.max_latency_s, low, words, color=MUTED, fontsize=7.5, va="bottom", ha="left")
+        words = f"budget {milliseconds(info.max_latency_s)}"
+        corner = (info.max_latency_s, info.accuracy_limits()[0])
+        axes.annotate(words, corner, (3, 4), textcoords="offset points", color=MUTED, fontsize=7.5)
 
 
 def _stairs(info: TradeoffInfo) -> list[tuple[float, float]]:
@@ -240,7 +299,11 @@ def _label(info: TradeoffInfo, model: ModelRow) -> str:
 
 def _draw_labels(axes: Axes, info: TradeoffInfo, narrow: bool) -> None:
     order: dict[Kind, int] = {"pick": 0, "baseline": 1, "front": 2}
-    models = sorted((m for m in info.models if m.kind in order), key=lambda m: (order[m.kind], m.latency_s))
+    ends = (info.front[0], info.front[-1])
+    models = sorted(
+        (m for m in info.models if m.kind in order and (not narrow or m.kind != "front" or m in ends)),
+        key=lambda m: (order[m.kind], m.latency_s),
+    )
     texts = [
         axes.text(
             0,
@@ -268,7 +331,8 @@ def _draw_labels(axes: Axes, info: TradeoffInfo, narrow: bool) -> None:
         place_labels(anchors, sizes, _obstacles(axes, info, unit), frame, 5 * unit),
         strict=True,
     ):
-        text.set_position(axes.transData.inverted().transform((rect.x0, rect.y0)))
+        x, y = axes.transData.inverted().transform((rect.x0, rect.y0))
+        text.set_position((float(x), float(y)))
         _draw_leader(axes, anchor, rect, _COLOUR[model.kind], 9 * unit)
 
 
@@ -291,7 +355,8 @@ def _obstacles(axes: Axes, info: TradeoffInfo, unit: float) -> list[Rect]:
     rects = []
     for model in info.models:
         x, y, below = _shown(info, model)
-        rects.append(_around([_pixel(axes, x, y)], math.sqrt(_SIZE[model.kind]) / 2 * unit))
+        mark = _around([_pixel(axes, x, y)], math.sqrt(_SIZE[model.kind]) / 2 * unit)
+        rects += [mark] * 3  # worse to cover than a line
         if model.latency_bounds_s:
             rects.append(_around([_pixel(axes, s, y) for s in model.latency_bounds_s], 1.5 * unit))
         if model.accuracy_bounds and not below:

@@ -1,0 +1,177 @@
+"""Curves over a run: what the supernet, the search and the final training did."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from mobinas.errors import MobinasError
+from mobinas.graph.draw import spread
+from mobinas.report.figures import new_axes, style
+from mobinas.report.palette import GREY, MUTED, ORANGE, SERIES
+from mobinas.report.words import plain
+
+_GAP = 0.085  # least distance between two names at the right border, as a share of the axes' height
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One named line; x ascending, y of the same length. Values that are not finite leave a gap."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise MobinasError(f"series '{self.name}' has {len(self.x)} x and {len(self.y)} y; give as many")
+
+
+@dataclass(frozen=True, slots=True)
+class CurvesInfo:
+    """A panel of curves over one common x.
+
+    Attributes:
+        title: What is seen.
+        x_label: What x counts.
+        series: The lines.
+        share: Whether y is a share, written as percent.
+        note: One sentence that says how to read it; shown below the picture.
+        steps: Whether values hold until the next (a best-so-far) instead of running straight to it.
+        highlight: The line to bring out where there are more than colours.
+    """
+
+    title: str
+    x_label: str
+    series: tuple[Series, ...]
+    share: bool = False
+    note: str = ""
+    steps: bool = False
+    highlight: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not any(math.isfinite(y) for series in self.series for y in series.y)
+
+
+def over_epochs(values: Mapping[str, Sequence[float]]) -> tuple[Series, ...]:
+    """Named lists of one value an epoch, as series over 1, 2, ..."""
+    return tuple(
+        Series(name, tuple(float(i) for i in range(1, len(ys) + 1)), tuple(float(y) for y in ys))
+        for name, ys in values.items()
+    )
+
+
+def supernet_panels(
+    losses: Mapping[str, Sequence[float]], entropy: Sequence[float], skip_share: Sequence[float]
+) -> tuple[CurvesInfo, ...]:
+    """The panels of a supernet search.
+
+    Args:
+        losses: For each part of the data its loss in each epoch.
+        entropy: Mean entropy of the op probabilities in each epoch, in nats.
+        skip_share: Share of skip connections among the ops that would be chosen, in each epoch.
+    """
+    return (
+        CurvesInfo("Supernet loss", "epoch", over_epochs(losses)),
+        CurvesInfo(
+            "Entropy of the op probabilities, nats",
+            "epoch",
+            over_epochs({"entropy": entropy}),
+            note="Falls as the method makes up its mind.",
+        ),
+        CurvesInfo(
+            "Share of skip connections",
+            "epoch",
+            over_epochs({"skip share": skip_share}),
+            share=True,
+            note="A share that climbs towards 100 % is the known collapse of differentiable search.",
+        ),
+    )
+
+
+def hypervolume_panel(evaluations: Sequence[int], hypervolume: Sequence[float]) -> CurvesInfo:
+    """The panel of the front's hypervolume over the number of evaluated architectures."""
+    series = Series("hypervolume", tuple(map(float, evaluations)), tuple(map(float, hypervolume)))
+    note = "A curve that is still climbing at its end says that a longer search would find more."
+    return CurvesInfo(
+        "Hypervolume of the front found so far", "evaluated architectures", (series,), note=note, steps=True
+    )
+
+
+def training_panel(losses: Mapping[str, Sequence[float]], pick: str = "") -> CurvesInfo:
+    """The panel of the trained models' losses, by model name; `pick` is brought out if they are many."""
+    return CurvesInfo("Training loss of the finalists", "epoch", over_epochs(losses), highlight=pick)
+
+
+def draw_curves(info: CurvesInfo, axes: Axes | None = None) -> Axes:
+    """Draws one panel, each line named at its end.
+
+    Args:
+        info: What to show.
+        axes: Where; default a new figure.
+
+    Returns:
+        The axes.
+    """
+    with style():
+        if axes is None:
+            named = len(info.series) > 1
+            axes = new_axes(4.4, 2.7, (0.6, 0.5, 1.15 if named else 0.25, 0.4))
+        axes.set_title(plain(info.title, 60))
+        axes.set_xlabel(plain(info.x_label, 60))
+        axes.grid(True, axis="y")
+        for i, series in enumerate(info.series):
+            colour, prominent = _look(info, i)
+            axes.plot(
+                series.x,
+                series.y,
+                color=colour,
+                alpha=1.0 if prominent else 0.7,
+                linewidth=1.8 if prominent else 1.0,
+                zorder=3 if prominent else 2,
+                drawstyle="steps-post" if info.steps else "default",
+                marker="o" if len(series.x) == 1 else "",
+                solid_capstyle="round",
+            )
+        axes.margins(x=0.0 if max((len(s.x) for s in info.series), default=0) > 1 else 0.1, y=0.08)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        if info.share:
+            axes.set_ylim(0, 1)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+        if len(info.series) > 1:
+            _name_lines(axes, info)
+    return axes
+
+
+def _look(info: CurvesInfo, i: int) -> tuple[str, bool]:
+    """Colour of line i, and whether it stands out: with more lines than colours only the highlight does."""
+    if len(info.series) <= len(SERIES):
+        return SERIES[i], True
+    chosen = info.series[i].name == info.highlight
+    return (ORANGE if chosen else GREY), chosen
+
+
+def _name_lines(axes: Axes, info: CurvesInfo) -> None:
+    """Names beside the ends of the lines that stand out, moved apart where they would touch."""
+    low, high = axes.get_ylim()
+    ends, others = [], 0
+    for i, series in enumerate(info.series):
+        finite = [y for y in series.y if math.isfinite(y)]
+        colour, prominent = _look(info, i)
+        if finite and prominent:
+            ends.append(((finite[-1] - low) / (high - low), plain(series.name, 18), colour))
+        others += not prominent
+    if others:
+        ends.append(
+            (ends[0][0] + 1e-9 if ends else 0.5, f"{others} others" if ends else f"{others} models", MUTED)
+        )
+    ends.sort()
+    places = spread([height for height, _, _ in ends], [_GAP] * (len(ends) - 1))
+    shift = -min(places[0], 0.0) if ends else 0.0
+    for y, (_, name, colour) in zip(places, ends, strict=True):
+        axes.text(1.02, y + shift, name, transform=axes.transAxes, color=colour, fontsize=7.5, va="center")

@@ -1,0 +1,129 @@
+"""The report page: one HTML file that works offline, on a phone, in light and in dark."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from mobinas.arch.genotype import Genotype
+from mobinas.errors import MobinasError, RunFolderError
+from mobinas.report import sections
+from mobinas.report.curves import CurvesInfo
+from mobinas.report.markup import Markup, join, tag
+from mobinas.report.models import ModelRow
+from mobinas.report.palette import css_variables
+from mobinas.report.predictor import PredictorInfo
+from mobinas.report.tradeoff import TradeoffInfo
+from mobinas.report.words import plain
+
+# Names in a report come from data; should one ever slip through unescaped, the page still runs no script
+# and loads nothing.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+@dataclass(frozen=True, slots=True)
+class CellsInfo:
+    """The cells of one or several models that share them."""
+
+    name: str
+    genotype: Genotype
+
+
+@dataclass(frozen=True, slots=True)
+class ReportInfo:
+    """Everything on the page, as plain data.
+
+    Attributes:
+        title: What was searched for, such as ``digits on local``.
+        subtitle: One more line: data, target, budget.
+        tradeoff: The picture and the models of the table; it must hold a pick.
+        cells: Genotypes to draw; the first is shown, the others are folded.
+        searched: How it was searched: (name, value) in order.
+        panels: Curves of the search and the training; empty ones are left out.
+        predictor: The latency predictor's held-out report.
+        doubts: Further sentences on what to distrust, such as a guard that acted.
+        machine: Machine and versions: (name, value) in order.
+        command: The command that makes this run again.
+        pick_command: The command that names the model for another latency budget.
+
+    Raises:
+        MobinasError: No model is marked as the pick.
+    """
+
+    title: str
+    tradeoff: TradeoffInfo
+    subtitle: str = ""
+    cells: tuple[CellsInfo, ...] = ()
+    searched: tuple[tuple[str, str], ...] = ()
+    panels: tuple[CurvesInfo, ...] = ()
+    predictor: PredictorInfo | None = None
+    doubts: tuple[str, ...] = ()
+    machine: tuple[tuple[str, str], ...] = ()
+    command: str = ""
+    pick_command: str = ""
+
+    def __post_init__(self) -> None:
+        if not any(model.kind == "pick" for model in self.tradeoff.models):
+            raise MobinasError("a report needs one model of kind 'pick', the front's best score")
+
+    @property
+    def pick(self) -> ModelRow:
+        """The model that the score names."""
+        return next(model for model in self.tradeoff.models if model.kind == "pick")
+
+
+def render_report(info: ReportInfo) -> str:
+    """The whole page.
+
+    Args:
+        info: What to show; every text in it is escaped.
+
+    Returns:
+        HTML without any reference to another file, except links to the models.
+    """
+    css = css_variables() + resources.files("mobinas.report").joinpath("report.css").read_text("utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", f"{plain(info.title)} - MOBINAS report"),
+        tag("style", Markup(css)),
+    )
+    header = tag(
+        "header",
+        tag("p", "MOBINAS report", class_="eyebrow"),
+        tag("h1", plain(info.title)),
+        tag("p", plain(info.subtitle, 400)),
+    )
+    cells = [(entry.name, entry.genotype) for entry in info.cells]
+    body = join(
+        header,
+        sections.answer(info.pick, info.tradeoff, info.pick_command),
+        sections.picture(info.tradeoff),
+        sections.table(info.tradeoff),
+        sections.doubts(info.tradeoff.models, info.doubts),
+        sections.cells(cells),
+        sections.searched(info.searched, info.panels),
+        sections.predictor(info.predictor),
+        sections.reproduce(info.machine, info.command),
+    )
+    page = tag("html", head, tag("body", tag("main", body)), lang="en")
+    return f"<!doctype html>\n{page}\n"
+
+
+def write_report(info: ReportInfo, path: Path) -> None:
+    """Writes the page.
+
+    Args:
+        info: What to show.
+        path: The file, usually ``report.html`` in the run folder; its links to models are relative to it.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    try:
+        path.write_text(render_report(info), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write {path}: {error.strerror}; free space or choose another --out"
+        ) from error

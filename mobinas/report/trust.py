@@ -1,0 +1,109 @@
+"""What a reader should distrust, said in sentences with the numbers that say so."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+
+from mobinas.report.models import ModelRow
+from mobinas.report.words import listed, percent, plain
+
+_Z = 1.96
+_MISLEADING = 0.10
+
+
+def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
+    """Kendall's tau-b of two rankings: 1 equal, -1 opposite; NaN if one of them has no order at all."""
+    concordant = ties_a = ties_b = 0
+    pairs = list(itertools.combinations(zip(a, b, strict=True), 2))
+    for (a1, b1), (a2, b2) in pairs:
+        concordant += _sign(a1 - a2) * _sign(b1 - b2)
+        ties_a += a1 == a2
+        ties_b += b1 == b2
+    scale = (len(pairs) - ties_a) * (len(pairs) - ties_b)
+    return concordant / math.sqrt(scale) if scale else math.nan
+
+
+def _sign(x: float) -> int:
+    return (x > 0) - (x < 0)
+
+
+def tau_by_chance(n: int) -> float:
+    """The |tau| below which unrelated rankings of n things stay 95 times in 100.
+
+    Kendall's normal approximation: the variance is 2 (2 n + 5) / (9 n (n - 1)).
+    """
+    return min(1.0, _Z * math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))) if n > 1 else 1.0
+
+
+def reservations(models: Sequence[ModelRow]) -> list[str]:
+    """Sentences on the predictor's gap, the proxy's order, the test part and close calls.
+
+    Args:
+        models: All models of the report.
+    """
+    found = [m for m in models if m.kind != "baseline"]
+    sentences = [_predictor_gap(found), _proxy(found), _test_order(found), _ties(found)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _predictor_gap(models: Sequence[ModelRow]) -> str:
+    errors = [abs(m.predicted_s / m.latency_s - 1) for m in models if m.predicted_s is not None]
+    if not errors:
+        return ""
+    median, worst = percent(statistics.median(errors)), percent(max(errors))
+    large = " That is much: trust only what was measured." if gap_is_large(models) else ""
+    return (
+        f"The search saw predicted latencies. For the {len(errors)} trained models the prediction was off by "
+        f"{median} in the median and {worst} at worst; picture and table use measured latencies.{large}"
+    )
+
+
+def _proxy(models: Sequence[ModelRow]) -> str:
+    pairs = [(m.inherited_accuracy, m.accuracy) for m in models if m.inherited_accuracy is not None]
+    if not pairs:
+        return ""
+    n = len(pairs)
+    tau = kendall_tau([p[0] for p in pairs], [p[1] for p in pairs])
+    start = "The search ranked candidates by their accuracy with inherited weights. "
+    if math.isnan(tau) or abs(tau) < tau_by_chance(n):
+        found = "no order at all" if math.isnan(tau) else f"Kendall's tau {tau:.2f}"
+        return (
+            f"{start}The {n} trained models are too few to tell whether that order is right "
+            f"({found}; below {tau_by_chance(n):.2f} may be chance)."
+        )
+    verdict = "agrees with" if tau > 0 else "contradicts"
+    return f"{start}Over {n} trained models that order {verdict} the trained one (Kendall's tau {tau:.2f})."
+
+
+def _test_order(models: Sequence[ModelRow]) -> str:
+    names = [plain(m.label or m.name, 40) for m in models if m.on_front and m.test_dominated]
+    if not names:
+        return ""
+    verb = "is" if len(names) == 1 else "are"
+    return (
+        f"On the test part alone {listed(names)} would not be on the front and {verb} drawn hollow. "
+        "Members are chosen without the test part, so they are marked, never removed."
+    )
+
+
+def _ties(models: Sequence[ModelRow]) -> str:
+    """Front members whose accuracy cannot be told from the next faster one's."""
+    front = sorted((m for m in models if m.on_front), key=lambda m: m.latency_s)
+    close = [
+        plain(slow.label or slow.name, 40)
+        for fast, slow in itertools.pairwise(front)
+        if slow.test_bounds and fast.test_accuracy is not None and slow.test_bounds[0] <= fast.test_accuracy
+    ]
+    if not close:
+        return ""
+    return (
+        f"The test accuracy of {listed(close)} cannot be told from that of the next faster member: "
+        "that one lies inside the 95 % interval or above it."
+    )
+
+
+def gap_is_large(models: Sequence[ModelRow]) -> bool:
+    """Whether predictions missed the measurements by more than 10 % in the median."""
+    errors = [abs(m.predicted_s / m.latency_s - 1) for m in models if m.predicted_s is not None]
+    return bool(errors) and statistics.median(errors) > _MISLEADING
