@@ -95,7 +95,7 @@ class SupernetSection(_Section):
 
     method: str = "pc-darts"
     epochs: int = Field(15, ge=1)
-    warmup_epochs: int = Field(5, ge=0)
+    warm_up_share: float | None = Field(None, ge=0, lt=1)
     batch_size: int = Field(64, ge=2)
     width: int | None = Field(None, ge=2)
     depth: int | None = Field(None, ge=2)
@@ -126,12 +126,12 @@ class TrainSection(_Section):
     epochs: int = Field(30, ge=1)
     minutes: float | None = Field(None, gt=0)
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(0.1, gt=0)
+    learning_rate: float = Field(0.2, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    crop_padding_share: float = Field(0.1, ge=0, lt=0.5)
-    flip: bool = False
-    cutout_share: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    shift: float = Field(0.125, ge=0, lt=1, description="share of the side by which images move")
+    flip: bool = Field(False, description="mirror left to right; wrong for digits and letters")
+    cutout: float = Field(0.0, ge=0, lt=1, description="side of a black square, as a share")
     baselines: tuple[str, ...] = ("mobilenet_v3_small", "mobilenet_v3_small_stride1", "plain_cnn")
     baseline_resolution: int | None = Field(None, ge=4)
 

@@ -202,7 +202,7 @@ def right_answers(
     session = open_session(path, job.target, any_batch=True)
     predicted = [
         run_batches(session, splits.normalisation(part.batch(positions, contender.resolution)).numpy())
-        for positions in torch.arange(len(part)).split(_IMAGES_AT_ONCE)
+        for positions in torch.split(torch.arange(len(part)), _IMAGES_AT_ONCE)
     ]
     right: np.ndarray[Any, np.dtype[np.bool_]] = np.concatenate(predicted).argmax(1) == part.labels.numpy()
     return right

@@ -69,9 +69,9 @@ class Contender:
     def build(self, task: Task, seed: int) -> "nn.Module":
         """The network with fresh weights drawn from the seed."""
         from mobinas.graph.lowering import lower
-        from mobinas.nets.baselines import build_baseline
+        from mobinas.nets.baselines import make_baseline
         from mobinas.nets.module import GraphModule
 
         if self.architecture is not None:
             return GraphModule(lower(self.architecture), seed=seed)
-        return build_baseline(self.name, in_channels=task.in_channels, classes=task.classes, seed=seed)
+        return make_baseline(self.name, task, seed=seed)

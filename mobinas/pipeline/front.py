@@ -2,18 +2,16 @@
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import torch
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
-from mobinas.metrics.evaluation import Evaluation, Value
+from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Contender, Job
+from mobinas.pipeline.load import subset
 from mobinas.progress import Progress
 from mobinas.search.finalists import pick_finalists
 from mobinas.search.study import pareto_search
@@ -75,8 +73,8 @@ def _judge(
     job: Job, splits: Splits, supernet: ElasticSupernet
 ) -> Callable[[Architecture], Mapping[str, Value]]:
     section, seed = job.config.search, job.config.seed
-    calibration = _subset(splits.training, section.calibration_images, seed)
-    select = _subset(splits.select, section.select_images, seed)
+    calibration = subset(splits.training, section.calibration_images, seed)
+    select = subset(splits.select, section.select_images, seed)
 
     def judge(architecture: Architecture) -> dict[str, Value]:
         accuracy = supernet.judge(architecture, calibration, select)
@@ -86,19 +84,7 @@ def _judge(
     return judge
 
 
-def _subset(part: Part, n: int, seed: int) -> Part:
-    if n >= len(part):
-        return part
-    generator = torch.Generator().manual_seed(seed)
-    return part.subset(torch.randperm(len(part), generator=generator)[:n])
-
-
 def choose_finalists(job: Job, result: SearchResult[Architecture]) -> tuple[Contender, ...]:
     """The networks to train: over the whole latency range, both ends always."""
     chosen = pick_finalists(result, job.config.train.finalists)
     return tuple(Contender.finalist(evaluation.candidate) for evaluation in chosen)
-
-
-def inherited_accuracy(result: SearchResult[Architecture]) -> dict[str, Evaluation[Any]]:
-    """Evaluations by name, for the report."""
-    return {evaluation.candidate.name: evaluation for evaluation in result.history}

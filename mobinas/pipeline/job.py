@@ -97,4 +97,5 @@ def _run_steps(job: "Job") -> None:
         frozen = confirm(job, contenders, bundles, splits, progress)
     with next(steps):
         tested = open_test(job, contenders, bundles, splits)
-        write_results(job, contenders, frozen, tested, predictor, cells, searched)
+        n_select = len(splits.select)
+        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched)

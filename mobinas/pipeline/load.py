@@ -1,11 +1,13 @@
 """Step 1: the images, and their four disjoint parts."""
 
+import torch
+
 from mobinas.arch.architecture import Task
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import RunFolderError
 from mobinas.pipeline.context import Job
 from mobinas.train.data import load_data
-from mobinas.train.splits import Fractions, Splits, split
+from mobinas.train.splits import Fractions, Part, Splits, split
 
 
 def load(job: Job) -> Splits:
@@ -41,3 +43,11 @@ def task_of(splits: Splits) -> Task:
 def space_of(job: Job, splits: Splits) -> SearchSpace:
     """The search space that the job asks for on these data."""
     return job.config.space.for_task(task_of(splits), max(splits.select.images.shape[2:]))
+
+
+def subset(part: Part, n: int, seed: int) -> Part:
+    """At most so many images of a part, drawn from the seed."""
+    if n >= len(part):
+        return part
+    generator = torch.Generator().manual_seed(seed)
+    return part.subset(torch.randperm(len(part), generator=generator)[:n])

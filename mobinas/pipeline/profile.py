@@ -11,7 +11,7 @@ from mobinas.pipeline.context import Job
 from mobinas.progress import Progress
 from predictors.measure import measure
 from predictors.models.latency import LatencyPredictor
-from predictors.profile import sample_for_profile
+from predictors.sampling import sample_for_profile
 
 MEASUREMENTS = "measurements.jsonl"
 _PREDICTOR = "predictor"

@@ -1,9 +1,11 @@
 """Step 3: probabilities of ops from a one-shot method, then an elastic supernet that inherits them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from mobinas.arch.space import SearchSpace
 from mobinas.pipeline.context import Job
+from mobinas.pipeline.load import subset
 from mobinas.progress import Progress
 from mobinas.supernet.bilevel import MethodSettings, SupernetResult, search_supernet
 from mobinas.supernet.elastic import ElasticSupernet, train_elastic
@@ -19,18 +21,22 @@ def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progres
     settings = MethodSettings(
         method=section.method,
         epochs=section.epochs,
-        warmup_epochs=section.warmup_epochs,
         batch_size=section.batch_size,
-        width=section.width or max(space.widths),
-        depth=section.depth or min(space.depths),
-        resolution=section.resolution or min(space.resolutions),
-        max_images=section.images,
+        width=section.width,
+        depth=section.depth,
+        resolution=section.resolution,
+        warm_up_share=section.warm_up_share,
     )
     checkpoint = job.folder.path / "supernet.checkpoint.pt"
     data = job.folder.data(
         _RESULT,
         lambda: search_supernet(
-            space, splits, settings, seed=job.config.seed, progress=progress, checkpoint=checkpoint
+            space,
+            at_most(splits, section.images, job.config.seed),
+            settings,
+            seed=job.config.seed,
+            progress=progress,
+            checkpoint=checkpoint,
         ).to_json(),
     )
     checkpoint.unlink(missing_ok=True)
@@ -48,11 +54,10 @@ def elastic(
     def make(path: Path) -> None:
         train_elastic(
             supernet,
-            splits,
+            at_most(splits, section.elastic_images // 2, job.config.seed),
             cells.probabilities,
             epochs=section.elastic_epochs,
             batch_size=section.elastic_batch_size,
-            max_images=section.elastic_images,
             seed=job.config.seed,
             progress=progress,
             checkpoint=checkpoint,
@@ -62,3 +67,10 @@ def elastic(
     supernet.load(job.folder.file(_WEIGHTS, make))
     checkpoint.unlink(missing_ok=True)
     return supernet
+
+
+def at_most(splits: Splits, images: int, seed: int) -> Splits:
+    """The same split with at most so many images in each of the two training parts."""
+    return replace(
+        splits, weights=subset(splits.weights, images, seed), alphas=subset(splits.alphas, images, seed)
+    )

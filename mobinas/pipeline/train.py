@@ -1,7 +1,9 @@
 """Step 5: finalists and baselines are trained alike, with epochs allotted by what an epoch costs."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -36,7 +38,9 @@ def train_contenders(
         module = contender.build(task, seed)
         before = done
 
-        def report(epoch: int, _epochs: int, text: str, name: str = contender.name, before: int = before) -> None:
+        def report(
+            epoch: int, _epochs: int, text: str, name: str = contender.name, before: int = before
+        ) -> None:
             progress(before + epoch, total, f"{name} {text}")
 
         weights = job.folder.file(
@@ -72,7 +76,7 @@ def _train(
         progress=progress,
         checkpoint=checkpoint,
     )
-    job.folder.data(f"trained/{contender.name}.json", result.to_json)
+    job.folder.data(f"trained/{contender.name}.json", lambda: asdict(result))
     buffer = io.BytesIO()
     torch.save(module.state_dict(), buffer)
     write_atomic(path, buffer.getvalue())
@@ -88,11 +92,7 @@ def recipe_of(job: Job, epochs: int) -> Recipe:
         learning_rate=section.learning_rate,
         weight_decay=section.weight_decay,
         label_smoothing=section.label_smoothing,
-        augment=Augment(
-            crop_padding_share=section.crop_padding_share,
-            flip=section.flip,
-            cutout_share=section.cutout_share,
-        ),
+        augment=Augment(shift=section.shift, flip=section.flip, cutout=section.cutout),
     )
 
 
@@ -147,3 +147,9 @@ def allot_epochs(costs_s: Mapping[str, float], budget_s: float, most: int) -> di
         epochs[name] = min(most, max(1, round(share_s / costs_s[name])))
         left_s = max(0.0, left_s - epochs[name] * costs_s[name])
     return epochs
+
+
+def training_losses(job: Job, name: str) -> tuple[float, ...]:
+    """Mean loss of each epoch of a trained network."""
+    stored = json.loads((job.folder.path / f"trained/{name}.json").read_text(encoding="utf-8"))
+    return tuple(stored["losses"])

@@ -1,0 +1,260 @@
+"""Step 8: the front as a table, the pictures, and the report page."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from mobinas.arch.architecture import Architecture
+from mobinas.metrics.interval import proportion_interval
+from mobinas.metrics.result import SearchResult
+from mobinas.pipeline.confirm import FrozenFront, TestResult, score_of
+from mobinas.pipeline.context import Contender, Job
+from mobinas.pipeline.front_file import FRONT_FILE, FrontRow, write_front
+from mobinas.pipeline.run_folder import JOB_FILE
+from mobinas.pipeline.train import training_losses
+from mobinas.report.cells import draw_cell_picture
+from mobinas.report.curves import CurvesInfo, draw_curves, hypervolume_panel, supernet_panels, training_panel
+from mobinas.report.figures import png
+from mobinas.report.html import CellsInfo, ReportInfo, write_report
+from mobinas.report.models import Kind, ModelRow
+from mobinas.report.predictor import PredictedPoint, PredictorInfo, draw_predictor
+from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff
+from mobinas.supernet.bilevel import SupernetResult
+from predictors.models.latency import LatencyPredictor
+
+_PACKAGES = ("mobinas", "torch", "onnxruntime", "onnx", "optuna", "numpy")
+
+
+def write_results(
+    job: Job,
+    contenders: Sequence[Contender],
+    frozen: FrozenFront,
+    tested: Mapping[str, TestResult],
+    n_select: int,
+    predictor: LatencyPredictor,
+    cells: SupernetResult,
+    searched: SearchResult[Architecture],
+) -> None:
+    """Writes `front.csv`, `plots/` and `report.html`; cheap, so always made anew."""
+    by_name = {contender.name: contender for contender in contenders}
+    predicted_s = _predicted_s(contenders, predictor)
+    dominated = dominated_on_test(frozen, tested)
+    rows = tuple(
+        _front_row(job, by_name[name], frozen, tested[name], predicted_s[name], name in dominated)
+        for name in frozen.members
+    )
+    models = tuple(
+        _model_row(job, contender, frozen, tested[contender.name], n_select, predicted_s, searched, dominated)
+        for contender in contenders
+    )
+    info = _report(job, models, frozen, by_name, predictor, cells, searched)
+    _draw(job, info)
+    write_report(info, job.folder.path / "report.html")
+    # The table comes last: where it stands, the run is finished.
+    write_front(job.folder.path / FRONT_FILE, rows)
+
+
+def dominated_on_test(frozen: FrozenFront, tested: Mapping[str, TestResult]) -> frozenset[str]:
+    """Members that another member beats: at most its latency and more test accuracy."""
+
+    def beaten(name: str) -> bool:
+        latency_s, accuracy = frozen.confirmed[name].latency_s, tested[name].accuracy
+        return any(
+            frozen.confirmed[other].latency_s <= latency_s and tested[other].accuracy > accuracy
+            for other in frozen.members
+        )
+
+    return frozenset(name for name in frozen.members if beaten(name))
+
+
+def _predicted_s(contenders: Sequence[Contender], predictor: LatencyPredictor) -> dict[str, float]:
+    known = [(c.name, c.architecture) for c in contenders if c.architecture is not None]
+    latencies_s = predictor.predict([architecture for _, architecture in known]).mean_s
+    return {name: float(latency_s) for (name, _), latency_s in zip(known, latencies_s, strict=True)}
+
+
+def _front_row(
+    job: Job,
+    contender: Contender,
+    frozen: FrozenFront,
+    tested: TestResult,
+    predicted_s: float,
+    dominated: bool,
+) -> FrontRow:
+    confirmed = frozen.confirmed[contender.name]
+    return FrontRow(
+        name=contender.name,
+        digest=contender.digest,
+        accuracy=confirmed.accuracy,
+        test_accuracy=tested.accuracy,
+        test_ci_low=tested.low,
+        test_ci_high=tested.high,
+        latency_ms=confirmed.latency_s * 1e3,
+        latency_ci_low_ms=confirmed.latency_low_s * 1e3,
+        latency_ci_high_ms=confirmed.latency_high_s * 1e3,
+        predicted_ms=predicted_s * 1e3,
+        score=score_of(job, confirmed),
+        params=confirmed.params,
+        macs=confirmed.macs,
+        precision="fp32",
+        onnx=contender.onnx,
+        dominated_on_test=dominated,
+        pick=contender.name == frozen.pick,
+    )
+
+
+def _model_row(
+    job: Job,
+    contender: Contender,
+    frozen: FrozenFront,
+    tested: TestResult,
+    n_select: int,
+    predicted_s: Mapping[str, float],
+    searched: SearchResult[Architecture],
+    dominated: frozenset[str],
+) -> ModelRow:
+    confirmed = frozen.confirmed[contender.name]
+    inherited = {e.candidate.name: e["accuracy"] for e in searched.history if "accuracy" in e.values}
+    return ModelRow(
+        name=contender.name,
+        kind=_kind(contender, frozen),
+        accuracy=confirmed.accuracy,
+        latency_s=confirmed.latency_s,
+        accuracy_bounds=proportion_interval(round(confirmed.accuracy * n_select), n_select),
+        latency_bounds_s=(confirmed.latency_low_s, confirmed.latency_high_s),
+        test_accuracy=tested.accuracy,
+        test_bounds=(tested.low, tested.high),
+        predicted_s=predicted_s.get(contender.name),
+        inherited_accuracy=inherited.get(contender.name),
+        score=score_of(job, confirmed),
+        params=confirmed.params,
+        macs=confirmed.macs,
+        onnx=contender.onnx,
+        test_dominated=contender.name in dominated,
+    )
+
+
+def _kind(contender: Contender, frozen: FrozenFront) -> Kind:
+    if contender.is_baseline:
+        return "baseline"
+    if contender.name == frozen.pick:
+        return "pick"
+    return "front" if contender.name in frozen.members else "dominated"
+
+
+def _report(
+    job: Job,
+    models: Sequence[ModelRow],
+    frozen: FrozenFront,
+    by_name: Mapping[str, Contender],
+    predictor: LatencyPredictor,
+    cells: SupernetResult,
+    searched: SearchResult[Architecture],
+) -> ReportInfo:
+    config = job.config
+    front = sorted((m for m in models if m.on_front), key=lambda m: (m.kind != "pick", m.latency_s))
+    chosen = [(model.name, by_name[model.name].architecture) for model in front]
+    genotypes = [(name, a.body.genotype) for name, a in chosen if a is not None]
+    return ReportInfo(
+        title=f"{config.data} on {job.target.name}",
+        tradeoff=TradeoffInfo(
+            tuple(models),
+            reference_s=config.reference_s,
+            latency_label=f"measured latency, {job.target.provider}, {job.target.threads} thread(s)",
+            max_latency_s=config.max_latency_s,
+        ),
+        cells=(*(CellsInfo(name, genotype) for name, genotype in genotypes),),
+        searched=_searched(job, searched, cells),
+        panels=_panels(job, by_name, cells, searched, front[0].name),
+        predictor=_predictor_info(predictor, models),
+        doubts=_doubts(frozen),
+        machine=(
+            ("machine", predictor.report.host),
+            ("python", platform.python_version()),
+            *((name, version(name)) for name in _PACKAGES),
+            ("seed", str(config.seed)),
+        ),
+        command=f"mobinas run {JOB_FILE} --out DIR",
+        pick_command=f"mobinas pick {job.folder.path} --max-latency-ms X",
+    )
+
+
+def _searched(
+    job: Job, searched: SearchResult[Architecture], cells: SupernetResult
+) -> tuple[tuple[str, str], ...]:
+    section = job.config.supernet
+    return (
+        ("cells", f"{section.method}, {len(cells.history)} epochs"),
+        ("elastic supernet", f"{section.elastic_epochs} epochs, every depth, width and resolution"),
+        ("front", f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"),
+        ("training", f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"),
+        ("latency", f"predicted in the search from {job.config.profile.networks} measured networks"),
+    )
+
+
+def _panels(
+    job: Job,
+    by_name: Mapping[str, Contender],
+    cells: SupernetResult,
+    searched: SearchResult[Architecture],
+    pick: str,
+) -> tuple[CurvesInfo, ...]:
+    history = cells.history
+    losses = {
+        "weights part": [record.weight_loss for record in history],
+        "alphas part": [float("nan") if r.alpha_loss is None else r.alpha_loss for r in history],
+    }
+    slowest_s = max(e["latency_s"] for e in searched.history if "latency_s" in e.values)
+    volumes = searched.hypervolume_curve({"accuracy": 0.0, "latency_s": slowest_s})
+    return (
+        *supernet_panels(losses, [r.alpha_entropy for r in history], [r.skip_share for r in history]),
+        hypervolume_panel(range(1, len(volumes) + 1), volumes),
+        training_panel({name: training_losses(job, name) for name in by_name}, pick),
+    )
+
+
+def _predictor_info(predictor: LatencyPredictor, models: Sequence[ModelRow]) -> PredictorInfo:
+    report = predictor.report
+    held_out = [
+        PredictedPoint(measured_s, predicted_s)
+        for measured_s, predicted_s in zip(report.measured_s, report.predicted_s, strict=True)
+    ]
+    finalists = [
+        PredictedPoint(m.latency_s, m.predicted_s, finalist=True) for m in models if m.predicted_s is not None
+    ]
+    return PredictorInfo(
+        points=(*held_out, *finalists),
+        n=report.n,
+        hit_5=report.hit_5,
+        hit_10=report.hit_10,
+        spearman=report.spearman,
+        kendall=report.kendall,
+        coverage_90=report.coverage_90,
+        repeat_5=report.repeat_5,
+        repeat_10=report.repeat_10,
+        macs_hit_10=report.macs_hit_10,
+    )
+
+
+def _doubts(frozen: FrozenFront) -> tuple[str, ...]:
+    unsteady = [name for name, confirmed in frozen.confirmed.items() if not confirmed.steady]
+    if not unsteady:
+        return ()
+    return (
+        f"The device did not hold still while {', '.join(unsteady)} ran: stop other programs and measure again.",
+    )
+
+
+def _draw(job: Job, info: ReportInfo) -> None:
+    plots = job.folder.path / "plots"
+    plots.mkdir(exist_ok=True)
+    (plots / "tradeoff.png").write_bytes(png(draw_tradeoff(info.tradeoff)))
+    pick = info.cells[0]
+    (plots / "normal_cell.png").write_bytes(png(draw_cell_picture(pick.genotype.normal, "normal cell")))
+    (plots / "reduction_cell.png").write_bytes(
+        png(draw_cell_picture(pick.genotype.reduction, "reduction cell"))
+    )
+    if info.predictor is not None:
+        (plots / "predictor.png").write_bytes(png(draw_predictor(info.predictor)))
+    for number, panel in enumerate(panel for panel in info.panels if not panel.is_empty):
+        (plots / f"search_{number}.png").write_bytes(png(draw_curves(panel)))
