@@ -13,6 +13,6 @@ def blobs() -> tuple[np.ndarray, np.ndarray]:
     labels = rng.integers(0, 3, 600)
     images = rng.integers(0, 100, (600, 16, 16), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
-        row, column = rng.integers(0, 3, 2) + (1, 5 * label)
+        row, column = 1 + rng.integers(0, 12), 5 * label + rng.integers(0, 3)
         image[row : row + 3, column : column + 3] = 255
     return images, labels

@@ -1,4 +1,4 @@
-"""Steps 7 and 8: the files are measured and judged, the front is frozen, and only then the test part is opened."""
+"""The files are measured and judged, the front is frozen, and only then the test part is opened."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -3,6 +3,8 @@
 import random
 from collections.abc import Callable, Mapping
 
+from predictors.models.latency import LatencyPredictor
+
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.graph.cost import cost
@@ -17,8 +19,7 @@ from mobinas.search.finalists import pick_finalists
 from mobinas.search.study import pareto_search
 from mobinas.supernet.bilevel import SupernetResult
 from mobinas.supernet.elastic import ElasticSupernet
-from mobinas.train.splits import Part, Splits
-from predictors.models.latency import LatencyPredictor
+from mobinas.train.splits import Splits
 
 STUDY = "study.journal"
 

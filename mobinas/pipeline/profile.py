@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+from predictors.models.latency import LatencyPredictor
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
@@ -10,7 +11,6 @@ from mobinas.errors import Infeasible
 from mobinas.pipeline.context import Job
 from mobinas.progress import Progress
 from predictors.measure import measure
-from predictors.models.latency import LatencyPredictor
 from predictors.sampling import sample_for_profile
 
 MEASUREMENTS = "measurements.jsonl"
@@ -70,7 +70,7 @@ def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -
 
 
 def _smallest(space: SearchSpace) -> list[Architecture]:
-    # One op throughout, at the smallest size: among these lies the fastest, whichever op that is on the device.
+    # One op throughout, at the smallest size: the fastest is near these, whichever op that is on the device.
     smallest = {"resolution": min(space.resolutions), "depth": min(space.depths), "width": min(space.widths)}
 
     def with_op(op: str) -> Architecture:

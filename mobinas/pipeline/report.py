@@ -4,6 +4,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
+from predictors.models.latency import LatencyPredictor
+
 from mobinas.arch.architecture import Architecture
 from mobinas.metrics.interval import proportion_interval
 from mobinas.metrics.result import SearchResult
@@ -20,7 +22,6 @@ from mobinas.report.models import Kind, ModelRow
 from mobinas.report.predictor import PredictedPoint, PredictorInfo, draw_predictor
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff
 from mobinas.supernet.bilevel import SupernetResult
-from predictors.models.latency import LatencyPredictor
 
 _PACKAGES = ("mobinas", "torch", "onnxruntime", "onnx", "optuna", "numpy")
 
@@ -241,7 +242,8 @@ def _doubts(frozen: FrozenFront) -> tuple[str, ...]:
     if not unsteady:
         return ()
     return (
-        f"The device did not hold still while {', '.join(unsteady)} ran: stop other programs and measure again.",
+        f"The device did not hold still while {', '.join(unsteady)} ran; "
+        "stop other programs and measure again.",
     )
 
 
