@@ -15,7 +15,8 @@ def test_models_and_datasets_import_with_or_without_compiled_operators() -> None
         + "before = operators_exist()\n"
         + "models = import_torchvision('torchvision.models')\n"
         + "datasets = import_torchvision('torchvision.datasets')\n"
-        + "print(before, operators_exist(), hasattr(models, 'mobilenet_v3_small'), hasattr(datasets, 'CIFAR10'))"
+        + "names = [hasattr(models, 'mobilenet_v3_small'), hasattr(datasets, 'CIFAR10')]\n"
+        + "print(before, operators_exist(), *names)"
     )
     assert out == "False True True True"
 

@@ -134,7 +134,7 @@ def test_one_nan_goes_back_an_epoch_at_half_the_rate(splits: Splits) -> None:
     result = fit(net, splits)
     steps = round(len(splits.training) / 32)
     assert result.learning_rate_scale == 0.5 and len(result.losses) == 3
-    assert 12 > steps, "the bomb lies in the second epoch"
+    assert steps < 12, "the bomb lies in the second epoch"
     assert net.step == 3 * steps + 12 - steps
     assert all(torch.isfinite(v).all() for v in net.state_dict().values())
 

@@ -35,6 +35,7 @@ def test_short_trainings_always_move(steps: int, warmup: float) -> None:
         ("weight_decay", -1.0),
         ("warmup", 1.0),
         ("label_smoothing", 1.0),
+        ("max_gradient_norm", 0.0),
     ],
 )
 def test_bad_values_are_named(name: str, value: Any) -> None:
