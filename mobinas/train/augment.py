@@ -59,7 +59,7 @@ class Augment:
         padded = functional.pad(images, (pad, pad, pad, pad))
         where = torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]
         # Gathered as [n, height, width, channels], the memory layout that convolutions on a CPU like best.
-        moved: Tensor = padded.permute(0, 2, 3, 1)[where]
+        moved = padded.permute(0, 2, 3, 1)[where]
         return moved.permute(0, 3, 1, 2)
 
 
@@ -70,5 +70,5 @@ def _outside_square(n: int, height: int, width: int, side: float, generator: tor
         (torch.arange(length) - (centre * length).floor() + 0.5).abs() < side * length / 2
         for length, centre in zip((height, width), centres, strict=True)
     ]
-    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return (~square).to(torch.uint8)
+    square = torch.logical_and(inside[0][:, None, :, None], inside[1][:, None, None, :])
+    return torch.logical_not(square).to(torch.uint8)
