@@ -72,6 +72,22 @@ def append_line(path: Path, line: str) -> None:
                 raise
 
 
+def cut_torn_line(path: Path) -> None:
+    """Removes what follows the last line break of a file, if anything; a missing file is left missing.
+
+    Args:
+        path: A log of lines that a killed run may have torn.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    with _explained(path), contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        end = _whole_lines_end(size, path)
+        if end < size:
+            file.truncate(end)
+
+
 def read_lines(path: Path) -> list[str]:
     """The whole lines of a log; a torn last one is left out, a missing file has none.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobinas.errors import RunFolderError
-from mobinas.files import append_line, read_lines, write_atomic
+from mobinas.files import append_line, cut_torn_line, read_lines, write_atomic
 
 
 def test_write_atomic_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -99,3 +99,13 @@ def test_unreadable_text_is_explained(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"\xff\n")
     with pytest.raises(RunFolderError, match="not UTF-8"):
         read_lines(tmp_path / "log")
+
+
+def test_cutting_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    cut_torn_line(path)
+    assert not path.exists()
+    for content, left in [(b"", b""), (b"torn", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nto\xff", b"a\n")]:
+        path.write_bytes(content)
+        cut_torn_line(path)
+        assert path.read_bytes() == left

@@ -1,0 +1,68 @@
+"""Hard constraints: bounds on values that no reported candidate breaks."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mobinas.errors import SearchError
+from mobinas.metrics.evaluation import Value
+
+BoundSpec = str | tuple[str, float]
+_FORM = re.compile(r"\s*(<=|>=)\s*(\S+)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A bound on one named value.
+
+    Attributes:
+        name: Of an objective, or of a value that is known before the evaluation.
+        relation: ``<=`` or ``>=``.
+        bound: In the value's own unit.
+    """
+
+    name: str
+    relation: Literal["<=", ">="]
+    bound: float
+
+    def violation(self, x: float) -> float:
+        """How far the value is beyond the bound, relative to it: 0 at the bound, negative inside."""
+        beyond = x - self.bound if self.relation == "<=" else self.bound - x
+        return beyond / abs(self.bound) if self.bound else beyond
+
+    def met_by(self, x: float) -> bool:
+        """Whether the value meets the bound."""
+        return x <= self.bound if self.relation == "<=" else x >= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.relation} {self.bound:g}"
+
+
+def parse_constraints(specs: Mapping[str, BoundSpec] | None) -> tuple[Constraint, ...]:
+    """Reads bounds such as ``{"latency_s": "<= 0.008"}`` or ``{"latency_s": ("<=", 0.008)}``.
+
+    Raises:
+        SearchError: A bound of another form, or not finite.
+    """
+    constraints = []
+    for name, spec in (specs or {}).items():
+        found = _FORM.fullmatch(spec) if isinstance(spec, str) else None
+        relation, number = found.groups() if found else (spec if not isinstance(spec, str) else ("", ""))
+        try:
+            bound = float(number)
+        except (TypeError, ValueError):
+            bound = math.nan
+        if relation == "<=" and math.isfinite(bound):
+            constraints.append(Constraint(name, "<=", bound))
+        elif relation == ">=" and math.isfinite(bound):
+            constraints.append(Constraint(name, ">=", bound))
+        else:
+            raise SearchError(f"constraint on '{name}' is {spec!r}; write it like '<= 0.008' or '>= 0.9'")
+    return tuple(constraints)
+
+
+def broken(constraints: Sequence[Constraint], values: Mapping[str, Value]) -> tuple[Constraint, ...]:
+    """The constraints that the known values break; unknown values break none."""
+    return tuple(c for c in constraints if c.name in values and not c.met_by(values[c.name].x))

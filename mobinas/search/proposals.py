@@ -1,0 +1,154 @@
+"""Which candidate comes next: always one that the record does not hold."""
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from optuna.trial import Trial
+
+from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.search.choice_space import Space, enumerate_space, recorded
+from mobinas.search.constraints import Constraint, broken
+from mobinas.search.record import Record, derived_seed
+from mobinas.search.samplers import make_sampler
+
+DUPLICATES_IN_A_ROW = 50
+REJECTIONS_IN_A_ROW = 4
+_RANDOM_DRAWS = 200
+_PARENTS = 8
+_ENUMERATED = 20_000
+_KEEP = 0.8
+
+Known = Callable[[C], Mapping[str, Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal(Generic[C]):
+    """A candidate that the record does not hold, with its trial and what is known before its evaluation."""
+
+    trial: Trial
+    candidate: C
+    values: Mapping[str, Value]
+    broken: tuple[Constraint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposer(Generic[C]):
+    """Proposes candidates; a function of the seed and the record alone, so that a resume repeats it.
+
+    Attributes:
+        space: Where candidates come from.
+        record: What has ended.
+        constraints: Bounds; candidates known to break them are avoided where draws are free.
+        known: What is known of a candidate before its evaluation.
+        sampler: A name of `make_sampler`.
+        seed: Of all draws.
+        start: Draws the first candidates.
+        n_start: How many evaluations are drawn so before the sampler takes over.
+    """
+
+    space: Space[C]
+    record: Record[C]
+    constraints: Sequence[Constraint]
+    known: Known[C]
+    sampler: str
+    seed: int
+    start: Callable[[random.Random], C] | None
+    n_start: int
+
+    def next(self) -> Proposal[C] | None:
+        """The next candidate, or None when no further (feasible) one is to be found."""
+        number = len(self.record.entries)
+        rng = random.Random(derived_seed(self.seed, number, "draw"))
+        if self.record.trailing("rejected") >= REJECTIONS_IN_A_ROW:
+            # The sampler aims at what cannot be had; help it out, or end.
+            found = self._drawn(self._anywhere(rng), number)
+            return None if found is None or found.broken else found
+        if self.record.count("evaluated", "failed") < self.n_start:
+            return self._drawn(self._starts(rng), number)
+        for attempt in range(DUPLICATES_IN_A_ROW):
+            sampler = make_sampler(self.sampler, derived_seed(self.seed, number, attempt))
+            trial, candidate = self.record.ask(sampler)
+            if candidate.digest not in self.record.digests:
+                values = self.known(candidate)
+                return Proposal(trial, candidate, values, broken(self.constraints, values))
+            self.record.drop(trial)
+        return self._drawn(self._anywhere(rng), number)
+
+    def _drawn(self, draws: Iterator[tuple[C, dict[str, Any]]], number: int) -> Proposal[C] | None:
+        """The first unseen draw within the constraints, else the one nearest to them."""
+        best: tuple[float, C, dict[str, Any], Mapping[str, Value]] | None = None
+        seen = set(self.record.digests)
+        for candidate, choices in draws:
+            if candidate.digest in seen:
+                continue
+            seen.add(candidate.digest)
+            values = self.known(candidate)
+            beyond = _beyond(self.constraints, values)
+            if best is None or beyond < best[0]:
+                best = (beyond, candidate, choices, values)
+            if beyond == 0:
+                break
+        if best is None:
+            return None
+        _, candidate, choices, values = best
+        sampler = make_sampler(self.sampler, derived_seed(self.seed, number, "given"))
+        trial, _ = self.record.ask(sampler, choices)
+        return Proposal(trial, candidate, values, broken(self.constraints, values))
+
+    def _starts(self, rng: random.Random) -> Iterator[tuple[C, dict[str, Any]]]:
+        for _ in range(_RANDOM_DRAWS if self.start else 0):
+            assert self.start is not None
+            candidate = self.start(rng)
+            yield candidate, dict(self.space.encode(candidate))
+        yield from self._anywhere(rng)
+
+    def _anywhere(self, rng: random.Random) -> Iterator[tuple[C, dict[str, Any]]]:
+        for draw in range(_RANDOM_DRAWS):
+            parent = self._parent(rng) if draw % 2 else None
+            yield recorded(self.space, _chooser(rng, parent or {}))
+        if _at_least(self.space) <= _ENUMERATED:
+            left = list(enumerate_space(self.space, _ENUMERATED))
+            rng.shuffle(left)
+            yield from left
+
+    def _parent(self, rng: random.Random) -> Mapping[str, Any] | None:
+        """Choices to vary: of something feasible, or of something that is nearly so."""
+        entries = [entry for entry in self.record.entries if entry.kind != "failed"]
+        feasible = [entry for entry in entries if entry.evaluation.feasible]
+        nearly = sorted(entries, key=lambda e: _beyond(self.constraints, e.evaluation.values))[:_PARENTS]
+        chosen = feasible or nearly
+        return rng.choice(chosen).params if chosen else None
+
+
+def _at_least(space: Space[Any]) -> int:
+    """A number of encodings; exact where no choice depends on another."""
+    counts: list[int] = []
+
+    def count(_name: str, options: Sequence[Any]) -> Any:
+        counts.append(len(options))
+        return options[0]
+
+    space.build(count)
+    return math.prod(counts)
+
+
+def _beyond(constraints: Sequence[Constraint], values: Mapping[str, Value]) -> float:
+    return sum(c.violation(values[c.name].x) for c in broken(constraints, values))
+
+
+def _chooser(rng: random.Random, parent: Mapping[str, Any]) -> Callable[[str, Sequence[Any]], Any]:
+    def choose(name: str, options: Sequence[Any]) -> Any:
+        if name in parent and rng.random() < _KEEP:
+            return parent[name]
+        return rng.choice(options)
+
+    return choose
+
+
+def nearest(evaluations: Sequence[Evaluation[C]], constraint: Constraint) -> float | None:
+    """The value nearest to meeting a constraint, among those known."""
+    xs = [e.values[constraint.name].x for e in evaluations if constraint.name in e.values]
+    return min(xs, key=constraint.violation, default=None)

@@ -1,0 +1,177 @@
+"""The record of a search: every ended candidate once, mirrored as trials that a sampler learns from."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from mobinas.errors import SearchError
+from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.metrics.objective import Objective
+from mobinas.search.choice_space import Space
+from mobinas.search.constraints import Constraint
+from mobinas.search.journal import Journal, new_study, quiet_optuna
+
+Kind = Literal["evaluated", "rejected", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[C]):
+    """One ended candidate.
+
+    Attributes:
+        kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation.
+        evaluation: Its values.
+        params: The choices that differ from the only option.
+    """
+
+    kind: Kind
+    evaluation: Evaluation[C]
+    params: Mapping[str, Any]
+
+
+class Directed(BaseSampler):
+    """Given choices, while the sampler behind them keeps its books (NSGA-II its generations)."""
+
+    def __init__(self, inner: BaseSampler, choices: Mapping[str, Any] | None) -> None:
+        """Without choices, the inner sampler decides."""
+        self._inner = inner
+        self._choices = choices
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """As the inner sampler."""
+        return self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The inner sampler's choices, or none where they are given."""
+        sampled = self._inner.sample_relative(study, trial, search_space)
+        return sampled if self._choices is None else {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The given choice, or the inner sampler's."""
+        if self._choices is not None:
+            return self._choices[param_name]
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """As the inner sampler."""
+        self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """As the inner sampler."""
+        self._inner.after_trial(study, trial, state, values)
+
+
+class Record(Generic[C]):
+    """All entries of a search, kept in memory for the sampler and in the journal for a resume."""
+
+    def __init__(self, space: Space[C], objectives: tuple[Objective, ...], journal: Journal | None) -> None:
+        """Reads what the journal holds.
+
+        Raises:
+            SearchError: A stored trial is not of this search.
+        """
+        self._space = space
+        self._objectives = objectives
+        self._journal = journal
+        self._study = new_study(objectives)
+        self.entries: list[Entry[C]] = []
+        self.digests: set[str] = set()
+        for trial in journal.trials() if journal else ():
+            self._study.add_trial(trial)
+            self._note(self._entry(trial))
+
+    def ask(self, sampler: BaseSampler, choices: Mapping[str, Any] | None = None) -> tuple[Trial, C]:
+        """A new trial and its candidate, with given choices or the sampler's."""
+        self._study.sampler = Directed(sampler, choices)
+        with quiet_optuna():
+            trial = self._study.ask()
+
+            def suggest(name: str, options: Sequence[Any]) -> Any:
+                several = len(options) > 1
+                return trial.suggest_categorical(name, list(options)) if several else options[0]
+
+            return trial, self._space.build(suggest)
+
+    def drop(self, trial: Trial) -> None:
+        """Ends a trial whose candidate is known already; no sampler learns from it."""
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def add(
+        self, trial: Trial, kind: Kind, evaluation: Evaluation[C], constraints: Sequence[Constraint]
+    ) -> None:
+        """Ends a trial and stores it."""
+        values = evaluation.values
+        trial.set_user_attr("mobinas:kind", kind)
+        trial.set_user_attr("mobinas:name", evaluation.candidate.name)
+        trial.set_user_attr("mobinas:digest", evaluation.candidate.digest)
+        trial.set_user_attr("mobinas:values", {name: value.to_json() for name, value in values.items()})
+        trial.set_user_attr("mobinas:error", evaluation.error)
+        known = [c for c in constraints if c.name in values]
+        for constraint in known:
+            trial.set_constraint(str(constraint), constraint.violation(values[constraint.name].x))
+        if not evaluation.feasible and all(c.met_by(values[c.name].x) for c in known):
+            trial.set_constraint("evaluation", 1.0)
+        if kind == "failed":
+            frozen = self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            # Only infeasible trials lack values; samplers rank those by their violations alone.
+            xs = [values[o.name].x if o.name in values else 0.0 for o in self._objectives]
+            frozen = self._study.tell(trial, xs)
+        if self._journal:
+            self._journal.add(frozen)
+        self._note(Entry(kind, evaluation, frozen.params))
+
+    def _note(self, entry: Entry[C]) -> None:
+        self.entries.append(entry)
+        self.digests.add(entry.evaluation.candidate.digest)
+
+    def _entry(self, trial: FrozenTrial) -> Entry[C]:
+        attrs = trial.user_attrs
+        try:
+            candidate = self._space.build(lambda name, options: trial.params.get(name, options[0]))
+            kind: Kind = attrs["mobinas:kind"]
+            values = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
+            known = candidate.digest == attrs["mobinas:digest"]
+        except (KeyError, TypeError, AttributeError):
+            known = False
+        if not known:
+            raise SearchError(
+                f"trial {trial.number} of the stored study is not from this search; use another storage"
+            )
+        feasible = all(violation <= 0 for violation in trial.constraints.values())
+        return Entry(kind, Evaluation(candidate, values, feasible, attrs["mobinas:error"]), trial.params)
+
+    def count(self, *kinds: Kind) -> int:
+        """Number of entries of these kinds."""
+        return sum(entry.kind in kinds for entry in self.entries)
+
+    def trailing(self, kind: Kind) -> int:
+        """Number of entries of this kind since the last of another."""
+        count = 0
+        for entry in reversed(self.entries):
+            if entry.kind != kind:
+                break
+            count += 1
+        return count
+
+    def evaluations(self, *kinds: Kind) -> Iterator[Evaluation[C]]:
+        """The evaluations of these kinds, in order."""
+        return (entry.evaluation for entry in self.entries if entry.kind in kinds)
+
+
+def derived_seed(*numbers: int | str) -> int:
+    """A seed of 32 bits that depends on all the numbers, the same on every machine."""
+    text = "/".join(str(number) for number in numbers)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

@@ -1,0 +1,35 @@
+"""The samplers, one file each: its module's name is the sampler's, and its `make(seed)` makes it.
+
+A sampler is made anew for every proposal, from a seed of its own, so that a resumed study proposes the same
+as an uninterrupted one. It keeps what it knows in the study, never in itself.
+"""
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+from mobinas.errors import SearchError, did_you_mean
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+def sampler_names() -> tuple[str, ...]:
+    """The names that `make_sampler` knows."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def make_sampler(name: str, seed: int) -> "BaseSampler":
+    """A sampler by name.
+
+    Args:
+        name: One of `sampler_names`.
+        seed: Of its random generator, 0 to 2^32 - 1.
+
+    Raises:
+        SearchError: An unknown name.
+    """
+    if name not in sampler_names():
+        raise SearchError(f"unknown sampler '{name}'{did_you_mean(name, sampler_names())}")
+    sampler: BaseSampler = importlib.import_module(f"{__name__}.{name}").make(seed)
+    return sampler
