@@ -40,8 +40,13 @@ def milliseconds_range(low_s: float, high_s: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as percent with two decimals from 99 % on, else one."""
-    return f"{100 * share:.2f} %" if 0.99 <= share < 1 else f"{100 * share:.1f} %"
+    """A share as percent with one decimal, such as ``4.5 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def accuracy(share: float) -> str:
+    """An accuracy as percent with two decimals: members of a front often differ by less than a tenth."""
+    return f"{100 * share:.2f} %"
 
 
 def percent_range(low: float, high: float) -> str:
