@@ -1,13 +1,13 @@
 """Drawings of the two cells of a genotype."""
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
+from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch
 from matplotlib.path import Path
 
 from mobinas.arch.genotype import Cell
 from mobinas.graph.draw import Box, CellDrawing, Route, draw_cell
 from mobinas.report.figures import new_axes, style
-from mobinas.report.palette import FAINT, GREY, INK, MUTED, SURFACE, op_colour
+from mobinas.report.palette import GREY, INK, MUTED, SURFACE, op_colour
 from mobinas.report.words import op_words, plain
 
 _INCHES = 0.235  # per unit of the drawing, the height of an op's box
@@ -60,7 +60,7 @@ def _draw_route(axes: Axes, route: Route) -> None:
     codes = [Path.MOVETO, *[Path.CURVE4] * 3, *[Path.LINETO] * len(lane)]
     colour, alpha = GREY, 0.9 if route.live else _DEAD
     path = Path(points, codes)
-    axes.add_patch(
+    axes.add_artist(
         PathPatch(path, fill=False, edgecolor=colour, linewidth=1.1, alpha=alpha, capstyle="round")
     )
 

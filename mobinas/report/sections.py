@@ -127,13 +127,12 @@ def table(info: TradeoffInfo) -> Markup:
         "Score",
         "Parameters",
         "Multiply-adds",
-        "File",
     )
     head = tag("thead", tag("tr", *(tag("th", words, scope="col") for words in heads)))
     rows = [_row(info, model) for model in models]
     text = (
         f"Membership, score and pick come from the {_lower(info.accuracy_label)} and the measured latency "
-        "alone; the test part was opened after the front was fixed."
+        "alone; the test part was opened after the front was fixed. Each name leads to its ONNX file."
     )
     return join(
         tag("h2", "The models"),
@@ -146,6 +145,7 @@ def _row(info: TradeoffInfo, model: ModelRow) -> Markup:
     score = info.score(model.accuracy, model.latency_s) if model.score is None else model.score
     role = _ROLE[model.kind] + ("; dominated on the test part" if model.test_dominated else "")
     mark = "○" if model.test_dominated and model.kind == "front" else _MARK[model.kind]
+    shown = plain(model.name, 60)
     name = tag(
         "th",
         tag("span", mark, class_=f"dot {model.kind}"),
@@ -169,7 +169,6 @@ def _row(info: TradeoffInfo, model: ModelRow) -> Markup:
         _cell(significant(score)),
         _cell("" if model.params is None else count(model.params)),
         _cell("" if model.macs is None else count(model.macs)),
-        tag("td", file_link(model.onnx, "ONNX") if model.onnx else _NOTHING),
     )
     return tag("tr", name, *cells, class_=model.kind)
 
