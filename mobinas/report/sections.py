@@ -149,7 +149,7 @@ def _row(info: TradeoffInfo, model: ModelRow) -> Markup:
     name = tag(
         "th",
         tag("span", mark, class_=f"dot {model.kind}"),
-        plain(model.name, 60),
+        file_link(model.onnx, shown) if model.onnx else shown,
         tag("small", role),
         scope="row",
     )
