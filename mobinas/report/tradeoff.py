@@ -89,12 +89,13 @@ class TradeoffInfo:
 def latency_ticks_s(low_s: float, high_s: float) -> list[float]:
     """Round latencies within the limits for a logarithmic axis: at least three where that is possible."""
     decades = range(math.floor(math.log10(low_s)), math.ceil(math.log10(high_s)) + 1)
-    ticks: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(np.arange(1, 10, 0.5))):
-        ticks = [float(s) * 10.0**d for d in decades for s in steps if low_s <= s * 10.0**d <= high_s]
-        if len(ticks) >= 4:
-            return ticks
-    return ticks
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [tick for tick in ticks if low_s <= tick <= high_s]
+        if len(inside) >= 4:
+            return inside
+    # Less than about a factor of two: equal steps, as on a linear axis.
+    return [float(t) for t in MaxNLocator(5).tick_values(low_s, high_s) if low_s <= t <= high_s]
 
 
 def score_levels(info: TradeoffInfo, n: int = 5) -> list[float]:

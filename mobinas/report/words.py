@@ -26,7 +26,8 @@ def significant(x: float, digits: int = 3) -> str:
     """A number with so many significant digits, never in exponential form."""
     if x == 0 or not math.isfinite(x):
         return "0" if x == 0 else str(x)
-    decimals = digits - 1 - math.floor(math.log10(abs(x)))
+    exponent = int(f"{x:.{digits - 1}e}".split("e")[1])  # of the rounded number: 0.09996 is written 0.100
+    decimals = digits - 1 - exponent
     return f"{round(x, decimals):.{max(decimals, 0)}f}"
 
 
