@@ -1,13 +1,13 @@
 """Drawings of the two cells of a genotype."""
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
+from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch
 from matplotlib.path import Path
 
 from mobinas.arch.genotype import Cell
 from mobinas.graph.draw import Box, CellDrawing, Route, draw_cell
 from mobinas.report.figures import new_axes, style
-from mobinas.report.palette import FAINT, GREY, INK, MUTED, SURFACE, op_colour
+from mobinas.report.palette import GREY, INK, MUTED, SURFACE, op_colour
 from mobinas.report.words import op_words, plain
 
 _INCHES = 0.235  # per unit of the drawing, the height of an op's box
@@ -60,46 +60,30 @@ def _draw_route(axes: Axes, route: Route) -> None:
     codes = [Path.MOVETO, *[Path.CURVE4] * 3, *[Path.LINETO] * len(lane)]
     colour, alpha = GREY, 0.9 if route.live else _DEAD
     path = Path(points, codes)
-    axes.add_patch(
+    axes.add_artist(
         PathPatch(path, fill=False, edgecolor=colour, linewidth=1.1, alpha=alpha, capstyle="round")
     )
 
 
 def _draw_box(axes: Axes, box: Box) -> None:
     alpha = 1.0 if box.live else _DEAD
-    colour = op_colour(box.text) if box.kind == "op" else MUTED
+    patch: Patch
     if box.kind == "sum":
-        circle = Circle(
-            (box.x, box.y), box.width / 2, facecolor=SURFACE, edgecolor=INK, linewidth=1.2, alpha=alpha
+        patch = Circle(
+            (box.x, box.y), box.width / 2, facecolor=SURFACE, edgecolor=(INK, alpha), linewidth=1.2
         )
-        axes.add_patch(circle)
     else:
-        # Surface first: the tint above it is translucent, and lines end behind it.
-        for face, opacity, edge in (
-            (SURFACE, 1.0, "none"),
-            (_tint(box, colour), 0.16, "none"),
-            ("none", 1.0, colour),
-        ):
-            axes.add_patch(_rounded(box, face, opacity * alpha if edge != "none" else opacity, edge))
+        colour = op_colour(box.text) if box.kind == "op" else MUTED
+        patch = FancyBboxPatch(
+            (box.x - box.width / 2, box.y - box.height / 2),
+            box.width,
+            box.height,
+            boxstyle="round,pad=0,rounding_size=0.28",
+            facecolor=(colour, 0.16 * alpha if box.kind == "op" else 0.0),
+            edgecolor=(colour, alpha),
+            linewidth=1.1,
+        )
+    axes.add_artist(patch)
     words = op_words(box.text) if box.kind == "op" else box.text
-    size = 8.0 if box.kind in ("op", "sum") else 7.5
+    size = 7.5 if box.kind == "input" else 8.0
     axes.text(box.x, box.y, words, ha="center", va="center_baseline", fontsize=size, color=INK, alpha=alpha)
-
-
-def _tint(box: Box, colour: str) -> str:
-    return colour if box.kind == "op" else FAINT
-
-
-def _rounded(box: Box, face: str, alpha: float, edge: str) -> FancyBboxPatch:
-    corner = (box.x - box.width / 2, box.y - box.height / 2)
-    shape = "round,pad=0,rounding_size=0.28"
-    return FancyBboxPatch(
-        corner,
-        box.width,
-        box.height,
-        boxstyle=shape,
-        facecolor=face,
-        edgecolor=edge,
-        alpha=alpha,
-        linewidth=1.1,
-    )

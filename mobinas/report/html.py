@@ -5,7 +5,8 @@ from importlib import resources
 from pathlib import Path
 
 from mobinas.arch.genotype import Genotype
-from mobinas.errors import MobinasError, RunFolderError
+from mobinas.errors import MobinasError
+from mobinas.files import write_atomic
 from mobinas.report import sections
 from mobinas.report.curves import CurvesInfo
 from mobinas.report.markup import Markup, join, tag
@@ -119,11 +120,6 @@ def write_report(info: ReportInfo, path: Path) -> None:
         path: The file, usually ``report.html`` in the run folder; its links to models are relative to it.
 
     Raises:
-        RunFolderError: The file cannot be written.
+        RunFolderError: The disk is full, or the folder cannot be written.
     """
-    try:
-        path.write_text(render_report(info), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write {path}: {error.strerror}; free space or choose another --out"
-        ) from error
+    write_atomic(path, render_report(info))

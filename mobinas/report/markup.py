@@ -46,5 +46,4 @@ def file_link(path: str, label: str) -> Markup:
         path: Path relative to the page, with forward slashes.
         label: What is shown.
     """
-    safe = "surrogateescape"
-    return tag("a", label, href="./" + quote(path.lstrip("/"), safe="/", encoding="utf-8", errors=safe))
+    return tag("a", label, href="./" + quote(path.lstrip("/"), safe="/", encoding="utf-8", errors="replace"))

@@ -12,6 +12,7 @@ from mobinas.report.predictor import PredictorInfo, draw_predictor
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff, tips
 from mobinas.report.trust import reservations
 from mobinas.report.words import (
+    accuracy,
     count,
     milliseconds,
     milliseconds_range,
@@ -36,21 +37,21 @@ def answer(pick: ModelRow, info: TradeoffInfo, pick_command: str) -> Markup:
     tiles = [_tile(milliseconds(pick.latency_s), _with_range("median latency", _ms(pick.latency_bounds_s)))]
     if pick.test_accuracy is not None:
         words = _with_range("test accuracy", _shares(pick.test_bounds))
-        tiles.insert(0, _tile(percent(pick.test_accuracy), words))
+        tiles.insert(0, _tile(accuracy(pick.test_accuracy), words))
     else:
-        tiles.insert(0, _tile(percent(pick.accuracy), info.accuracy_label))
+        tiles.insert(0, _tile(accuracy(pick.accuracy), info.accuracy_label))
     if pick.params is not None:
         macs = f"parameters; {count(pick.macs)} multiply-adds" if pick.macs is not None else "parameters"
         tiles.append(_tile(count(pick.params), macs))
     score = info.score(pick.accuracy, pick.latency_s) if pick.score is None else pick.score
-    tiles.append(_tile(significant(score), f"score; {percent(pick.accuracy)} {_lower(info.accuracy_label)}"))
+    tiles.append(_tile(significant(score), f"score; {accuracy(pick.accuracy)} {_lower(info.accuracy_label)}"))
     fastest, slowest = info.front[0], info.front[-1]
     span = slowest.latency_s / fastest.latency_s
     sentence = (
         f"The best score of {len(info.front)} models on the front, which spans {significant(span, 2)}× "
         "in latency: "
-        f"from {percent(fastest.accuracy)} at {milliseconds(fastest.latency_s)} "
-        f"to {percent(slowest.accuracy)} at {milliseconds(slowest.latency_s)}."
+        f"from {accuracy(fastest.accuracy)} at {milliseconds(fastest.latency_s)} "
+        f"to {accuracy(slowest.accuracy)} at {milliseconds(slowest.latency_s)}."
     )
     if len(info.front) == 1:
         sentence = "The only model on the front: no other was better in accuracy or in latency."
@@ -61,11 +62,9 @@ def answer(pick: ModelRow, info: TradeoffInfo, pick_command: str) -> Markup:
         tag("p", sentence),
     ]
     if pick.onnx:
-        parts.append(tag("p", "Verified ONNX file: ", file_link(pick.onnx, plain(pick.onnx)), class_="file"))
+        parts.append(tag("p", "Verified ONNX file: ", tag("code", file_link(pick.onnx, plain(pick.onnx)))))
     if pick_command:
-        parts.append(
-            tag("p", "For another latency budget: ", tag("code", plain(pick_command, 400)), class_="file")
-        )
+        parts.append(tag("p", "For another latency budget: ", tag("code", plain(pick_command, 400))))
     return tag("section", *parts, class_="card answer")
 
 
@@ -94,7 +93,7 @@ def picture(info: TradeoffInfo) -> Markup:
     best = info.front[-1]
     caption = (
         f"Accuracy against latency of {len(info.models)} models; the most accurate on the front reaches "
-        f"{percent(best.accuracy)} at {milliseconds(best.latency_s)}."
+        f"{accuracy(best.accuracy)} at {milliseconds(best.latency_s)}."
     )
     notes = ["Each point is a trained, exported file, measured as it is. Bars are 95 % intervals."]
     if any(model.kind == "baseline" for model in info.models):
@@ -128,13 +127,12 @@ def table(info: TradeoffInfo) -> Markup:
         "Score",
         "Parameters",
         "Multiply-adds",
-        "File",
     )
     head = tag("thead", tag("tr", *(tag("th", words, scope="col") for words in heads)))
     rows = [_row(info, model) for model in models]
     text = (
         f"Membership, score and pick come from the {_lower(info.accuracy_label)} and the measured latency "
-        "alone; the test part was opened after the front was fixed."
+        "alone; the test part was opened after the front was fixed. Each name leads to its ONNX file."
     )
     return join(
         tag("h2", "The models"),
@@ -147,10 +145,11 @@ def _row(info: TradeoffInfo, model: ModelRow) -> Markup:
     score = info.score(model.accuracy, model.latency_s) if model.score is None else model.score
     role = _ROLE[model.kind] + ("; dominated on the test part" if model.test_dominated else "")
     mark = "○" if model.test_dominated and model.kind == "front" else _MARK[model.kind]
+    shown = plain(model.name, 60)
     name = tag(
         "th",
         tag("span", mark, class_=f"dot {model.kind}"),
-        plain(model.name, 60),
+        file_link(model.onnx, shown) if model.onnx else shown,
         tag("small", role),
         scope="row",
     )
@@ -161,16 +160,15 @@ def _row(info: TradeoffInfo, model: ModelRow) -> Markup:
         ),
         _cell(*_predicted(model)),
         _cell(
-            percent(model.accuracy), percent_range(*model.accuracy_bounds) if model.accuracy_bounds else ""
+            accuracy(model.accuracy), percent_range(*model.accuracy_bounds) if model.accuracy_bounds else ""
         ),
         _cell(
-            "" if model.test_accuracy is None else percent(model.test_accuracy),
+            "" if model.test_accuracy is None else accuracy(model.test_accuracy),
             percent_range(*model.test_bounds) if model.test_bounds else "",
         ),
         _cell(significant(score)),
         _cell("" if model.params is None else count(model.params)),
         _cell("" if model.macs is None else count(model.macs)),
-        tag("td", file_link(model.onnx, "ONNX") if model.onnx else _NOTHING),
     )
     return tag("tr", name, *cells, class_=model.kind)
 
@@ -271,9 +269,7 @@ def predictor(info: PredictorInfo | None) -> Markup:
 def _share(share: float | None, repeat: float | None) -> str:
     if share is None:
         return ""
-    return percent(share) + (
-        f" (the measurement repeats itself in {percent(repeat)})" if repeat is not None else ""
-    )
+    return percent(share) + (f" (the measurement itself: {percent(repeat)})" if repeat is not None else "")
 
 
 def _number(value: float | None) -> str:

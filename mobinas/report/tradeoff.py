@@ -17,7 +17,7 @@ from mobinas.report.figures import figure_of, new_axes, style
 from mobinas.report.labels import Rect, place_labels
 from mobinas.report.models import Kind, ModelRow
 from mobinas.report.palette import BLUE, FAINT, GREEN, GREY, INK, MUTED, ORANGE, SURFACE
-from mobinas.report.words import milliseconds, percent, plain
+from mobinas.report.words import accuracy, milliseconds, plain
 
 _COLOUR: dict[Kind, str] = {"front": BLUE, "pick": ORANGE, "baseline": GREEN, "dominated": GREY}
 _MARKER: dict[Kind, str] = {"front": "o", "pick": "*", "baseline": "D", "dominated": "o"}
@@ -89,12 +89,13 @@ class TradeoffInfo:
 def latency_ticks_s(low_s: float, high_s: float) -> list[float]:
     """Round latencies within the limits for a logarithmic axis: at least three where that is possible."""
     decades = range(math.floor(math.log10(low_s)), math.ceil(math.log10(high_s)) + 1)
-    ticks: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(np.arange(1, 10, 0.5))):
-        ticks = [float(s) * 10.0**d for d in decades for s in steps if low_s <= s * 10.0**d <= high_s]
-        if len(ticks) >= 4:
-            return ticks
-    return ticks
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [tick for tick in ticks if low_s <= tick <= high_s]
+        if len(inside) >= 4:
+            return inside
+    # Less than about a factor of two: equal steps, as on a linear axis.
+    return [float(t) for t in MaxNLocator(5).tick_values(low_s, high_s) if low_s <= t <= high_s]
 
 
 def score_levels(info: TradeoffInfo, n: int = 5) -> list[float]:
@@ -110,7 +111,7 @@ def score_levels(info: TradeoffInfo, n: int = 5) -> list[float]:
 
 def tip(model: ModelRow) -> str:
     """One line on a model, for the pointer."""
-    return f"{plain(model.name)}: {percent(model.accuracy)}, {milliseconds(model.latency_s)}"
+    return f"{plain(model.name)}: {accuracy(model.accuracy)}, {milliseconds(model.latency_s)}"
 
 
 def draw_tradeoff(info: TradeoffInfo, axes: Axes | None = None, *, narrow: bool = False) -> Axes:
@@ -129,7 +130,7 @@ def draw_tradeoff(info: TradeoffInfo, axes: Axes | None = None, *, narrow: bool 
             axes = (
                 new_axes(4.3, 4.6, (0.62, 0.55, 0.12, 0.5))
                 if narrow
-                else new_axes(8.4, 5.0, (0.68, 0.6, 0.45, 0.5))
+                else new_axes(9.4, 5.3, (0.68, 0.6, 0.45, 0.5))
             )
         _set_up(axes, info, narrow)
         _draw_scores(axes, info, narrow)
@@ -205,7 +206,7 @@ def _draw_key(axes: Axes, info: TradeoffInfo) -> None:
     axes.annotate(
         formula,
         (1, 0),
-        (0, -30),
+        (0, -27),
         "axes fraction",
         "offset points",
         ha="right",
@@ -291,9 +292,9 @@ def _draw_bars(axes: Axes, model: ModelRow, y: float, below: bool, colour: str, 
 def _label(info: TradeoffInfo, model: ModelRow) -> str:
     name = plain(model.label or model.name, _LABEL_LIMIT)
     if _shown(info, model)[2]:
-        return f"{name}: {percent(model.accuracy)}"
+        return f"{name}: {accuracy(model.accuracy)}"
     if model.kind == "pick":
-        return f"{name}\n{percent(model.accuracy)}, {milliseconds(model.latency_s)}"
+        return f"{name}\n{accuracy(model.accuracy)}, {milliseconds(model.latency_s)}"
     return name
 
 

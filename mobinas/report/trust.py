@@ -9,6 +9,7 @@ from mobinas.report.models import ModelRow
 from mobinas.report.words import listed, percent, plain
 
 _Z = 1.96
+_FEWEST = 5  # of 4 things even equal rankings are no evidence: 2 of 24 orders are as extreme
 _MISLEADING = 0.10
 
 
@@ -29,11 +30,11 @@ def _sign(x: float) -> int:
 
 
 def tau_by_chance(n: int) -> float:
-    """The |tau| below which unrelated rankings of n things stay 95 times in 100.
+    """The |tau| that unrelated rankings of n things reach but do not pass, 95 times in 100.
 
     Kendall's normal approximation: the variance is 2 (2 n + 5) / (9 n (n - 1)).
     """
-    return min(1.0, _Z * math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))) if n > 1 else 1.0
+    return min(1.0, _Z * math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))) if n >= _FEWEST else 1.0
 
 
 def reservations(models: Sequence[ModelRow]) -> list[str]:
@@ -66,11 +67,11 @@ def _proxy(models: Sequence[ModelRow]) -> str:
     n = len(pairs)
     tau = kendall_tau([p[0] for p in pairs], [p[1] for p in pairs])
     start = "The search ranked candidates by their accuracy with inherited weights. "
-    if math.isnan(tau) or abs(tau) < tau_by_chance(n):
+    if math.isnan(tau) or abs(tau) <= tau_by_chance(n):
         found = "no order at all" if math.isnan(tau) else f"Kendall's tau {tau:.2f}"
         return (
             f"{start}The {n} trained models are too few to tell whether that order is right "
-            f"({found}; below {tau_by_chance(n):.2f} may be chance)."
+            f"({found}; up to {tau_by_chance(n):.2f} may be chance)."
         )
     verdict = "agrees with" if tau > 0 else "contradicts"
     return f"{start}Over {n} trained models that order {verdict} the trained one (Kendall's tau {tau:.2f})."

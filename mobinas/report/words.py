@@ -3,6 +3,7 @@
 import math
 
 ELLIPSIS = "…"
+_SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 
 
 def plain(text: str, limit: int = 200) -> str:
@@ -25,13 +26,14 @@ def significant(x: float, digits: int = 3) -> str:
     """A number with so many significant digits, never in exponential form."""
     if x == 0 or not math.isfinite(x):
         return "0" if x == 0 else str(x)
-    decimals = digits - 1 - math.floor(math.log10(abs(x)))
+    exponent = int(f"{x:.{digits - 1}e}".split("e")[1])  # of the rounded number: 0.09996 is written 0.100
+    decimals = digits - 1 - exponent
     return f"{round(x, decimals):.{max(decimals, 0)}f}"
 
 
 def milliseconds(seconds: float) -> str:
     """A time as milliseconds with three significant digits, such as ``0.163 ms``."""
-    return f"{significant(seconds * 1e3)} ms"
+    return f"{significant(seconds * 1e3)}{_SPACE}ms"
 
 
 def milliseconds_range(low_s: float, high_s: float) -> str:
@@ -40,8 +42,13 @@ def milliseconds_range(low_s: float, high_s: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as percent with two decimals from 99 % on, else one."""
-    return f"{100 * share:.2f} %" if 0.99 <= share < 1 else f"{100 * share:.1f} %"
+    """A share as percent with one decimal, such as ``4.5 %``."""
+    return f"{100 * share:.1f}{_SPACE}%"
+
+
+def accuracy(share: float) -> str:
+    """An accuracy as percent with two decimals: members of a front often differ by less than a tenth."""
+    return f"{100 * share:.2f}{_SPACE}%"
 
 
 def percent_range(low: float, high: float) -> str:
@@ -51,9 +58,9 @@ def percent_range(low: float, high: float) -> str:
 
 def count(n: int) -> str:
     """A count in thousands, millions or billions, such as ``1.24 M``."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if n >= size:
-            return significant(n / size) + unit
+            return significant(n / size) + _SPACE + unit
     return str(n)
 
 
