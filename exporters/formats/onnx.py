@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from exporters.base import Exported, Exporter, ImageShape, Parity
+from exporters.onnx_batch import TRACED_BATCH, open_batch
 from exporters.onnx_cost import count_macs
 from exporters.onnx_tidy import tidy
 from exporters.verify import compare_outputs, evaluating
@@ -100,9 +101,16 @@ def foreign_model(module: nn.Module, image_shape: ImageShape, metadata: Mapping[
     Raises:
         ExportError: torch.onnx cannot translate it.
     """
-    tensor = next(module.parameters(), torch.empty(0))
+    fixed = open_batch(_traced(module, image_shape, TRACED_BATCH, symbolic=False))
     # A batch of 2: torch.export takes a dimension of 1 for a constant.
-    example = torch.zeros(2, *image_shape, device=tensor.device)
+    return tidy(fixed or _traced(module, image_shape, 2, symbolic=True), metadata)
+
+
+def _traced(module: nn.Module, image_shape: ImageShape, batch: int, *, symbolic: bool) -> onnx.ModelProto:
+    tensor = next(module.parameters(), torch.empty(0))
+    # Tracing looks at the shape alone, so one stored zero stands for all images.
+    example = torch.zeros(1, device=tensor.device).expand(batch, *image_shape)
+    shapes = ({0: torch.export.Dim("batch")},) if symbolic else None
     try:
         with evaluating(module), warnings.catch_warnings():
             for category, message in _TORCH_WARNINGS:
@@ -113,7 +121,7 @@ def foreign_model(module: nn.Module, image_shape: ImageShape, metadata: Mapping[
                 dynamo=True,
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=shapes,
                 opset_version=_FOREIGN_OPSET,
                 external_data=False,
                 verbose=False,
@@ -125,7 +133,7 @@ def foreign_model(module: nn.Module, image_shape: ImageShape, metadata: Mapping[
             "takes one batch of images and has no branches on their values"
         ) from error
     assert program is not None, "torch.onnx.export returns a program unless it is given a path"
-    return tidy(program.model_proto, metadata)
+    return program.model_proto
 
 
 def _cause(error: BaseException) -> str:
