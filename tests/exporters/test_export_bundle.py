@@ -106,6 +106,24 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failing_replacement_puts_the_older_bundle_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = export(tmp_path / "m")
+    rename = Path.rename
+
+    def refuse_drafts(self: Path, target: Path) -> Path:
+        if (self / "manifest.json").exists() and self.name.startswith(".m.draft-"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_drafts)
+    with pytest.raises(RunFolderError, match="Input/output error"):
+        export(tmp_path / "m", network(seed=1))
+    assert ExportBundle.load(tmp_path / "m") == old
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
 def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
     draft = tmp_path / ".m.draft-abc"
     draft.mkdir()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from exporters import find_format, format_names
+from exporters import export_bundle, find_format, format_names
 from exporters.formats.onnx import EXPORTER
 from exporters.onnx_cost import count_macs
 from mobinas.arch.architecture import Architecture, CellBody, Task
@@ -18,6 +18,7 @@ from mobinas.errors import ExportError
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
 from mobinas.graph.onnx_writer import write_onnx
+from mobinas.nets.baselines import BASELINES, make_baseline
 from mobinas.nets.module import GraphModule
 
 
@@ -77,6 +78,34 @@ def test_a_foreign_file_tells_nothing_about_this_machine(foreign: tuple[Foreign,
     content = foreign[1].read_bytes()
     for private in (b".py", b"site-packages", b"stack_trace", str(Path.home()).encode()):
         assert private not in content
+
+
+class Tokens(nn.Module):
+    """Puts the batch into a learned constant's shape, where it cannot be opened afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(1, 1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.token.expand(x.shape[0], -1, -1), x.flatten(2)], dim=1).mean(1)
+
+
+def test_a_batch_inside_of_the_arithmetic_stays_open(tmp_path: Path) -> None:
+    module = Tokens()
+    exported = EXPORTER.export(module, tmp_path / "m.onnx", image_shape=(2, 2, 2), metadata={})
+    for n in (1, 3, 65):
+        assert EXPORTER.ensures(module, exported.path, images(n, 2, 2, 2), 1e-4).n == n
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_and_their_files_agree(tmp_path: Path, name: str) -> None:
+    module = make_baseline(name, Task(10, 1)).train()
+    module(images(16, 1, 32, 32))  # statistics that are not those of a fresh network
+    bundle = export_bundle(module, tmp_path / "m", name=name, images=images(70, 1, 32, 32))
+    assert bundle.manifest["parity"]["agreeing_share"] == 1.0
+    assert bundle.manifest["params"] == sum(p.numel() for p in module.parameters())
 
 
 class Branching(nn.Module):
