@@ -32,7 +32,7 @@ from mobinas.graph.layers import (
 if TYPE_CHECKING:
     import onnx
 
-# onnxruntime's blocked layout (NCHWc) takes convolutions whose channels are multiples of 4 and pads them to 8;
+# onnxruntime's blocked layout (NCHWc) takes convolutions of channels in multiples of 4, padded to 8;
 # between it and the plain layout lie reorderings. Seen in optimised graphs of cells of 2 to 16 channels.
 _ALIGNMENT = 4
 _BLOCK = 8
@@ -85,11 +85,13 @@ def kernels_of(graph: Graph) -> list[Kernel]:
     """
     kernels: list[Kernel] = []
     for node in graph.nodes:
-        kernels += _of_node(graph, node, [graph.nodes[i].shape for i in node.inputs])
+        kernels += kernels_of_node(graph, node)
     return kernels
 
 
-def _of_node(graph: Graph, node: Node, inputs: list[Shape]) -> list[Kernel]:
+def kernels_of_node(graph: Graph, node: Node) -> list[Kernel]:
+    """The kernels of one node of a Graph."""
+    inputs = [graph.nodes[i].shape for i in node.inputs]
     layer, shape = node.layer, node.shape
     match layer:
         case Input():

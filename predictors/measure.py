@@ -53,7 +53,8 @@ def measure(
     """
     runner = runner_for(target) if runner is None else runner
     files = [ModelFile.of(model) for model in models]
-    keys = [(f.file_sha256, target.fingerprint, runner.host, runner.runtime_version) for f in files]
+    setting = (target.fingerprint, runner.host, runner.runtime_version)
+    keys: list[_Key] = [(file.file_sha256, *setting) for file in files]
     known = {_key(m): m for m in (load_measurements(log) if log is not None else [])}
     missing = {key: file for key, file in zip(keys, files, strict=True) if key not in known}
     todo = list(missing.values())
@@ -64,7 +65,9 @@ def measure(
             append_line(log, json.dumps(measurement.to_json(), separators=(",", ":")))
 
     if todo:
-        runner.measure(todo, target, MeasuringPlan(rounds, block_s, seed), keep, progress)
+        level_s = next((m.reference_level_s for m in known.values() if _key(m)[1:] == setting), None)
+        plan = MeasuringPlan(rounds, block_s, seed, reference_level_s=level_s)
+        runner.measure(todo, target, plan, keep, progress)
     absent = [file.name for key, file in zip(keys, files, strict=True) if key not in known]
     if absent:
         raise MeasurementError(f"the runner gave no measurement for {absent[0]}; measure again")
