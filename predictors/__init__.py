@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from predictors.kernels import Kernel, kernels_of
     from predictors.measure import measure
-    from predictors.models.latency import LatencyPredictor, Prediction, PredictorReport
+    from predictors.models.latency import LatencyPredictor, Prediction
+    from predictors.models.report import PredictorReport
     from predictors.sampling import sample_for_profile
 
 _HOMES = {
     "Kernel": "predictors.kernels",
     "LatencyPredictor": "predictors.models.latency",
     "Prediction": "predictors.models.latency",
-    "PredictorReport": "predictors.models.latency",
+    "PredictorReport": "predictors.models.report",
     "kernels_of": "predictors.kernels",
     "measure": "predictors.measure",
     "sample_for_profile": "predictors.sampling",

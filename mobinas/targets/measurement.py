@@ -101,14 +101,15 @@ class Measurement:
     def block_values_s(self) -> tuple[float, ...]:
         """Each block's statistic in seconds, corrected for the machine's speed at that moment.
 
-        With a reference, a block counts as the median ratio of sample to reference, times the reference
-        level. On a shared machine whose raw medians scattered by 21 % (standard deviation), these scattered
-        by 3 %.
+        With a reference, a block counts as the ratio of its fastest sample to the reference's fastest one,
+        times the reference level: disturbances only add time, so the fastest samples tell the ratio best.
+        Between two measurements of 120 networks on a machine with three times more work than cores, raw
+        medians differed by 25 % (standard deviation), medians of paired ratios by 12 %, these by 8 %.
         """
         if not self.reference_blocks_s or self.reference_level_s is None:
             return tuple(block_statistic(block, self.statistic) for block in self.blocks_s)
         pairs = zip(self.blocks_s, self.reference_blocks_s, strict=True)
-        return tuple(self.reference_level_s * _ratio(b, r, self.statistic) for b, r in pairs)
+        return tuple(self.reference_level_s * min(block) / min(reference) for block, reference in pairs)
 
     @property
     def interval_s(self) -> tuple[float, float]:
@@ -167,12 +168,6 @@ class Measurement:
 def block_statistic(block: Sequence[float], statistic: Statistic) -> float:
     """What stands for a block: its median, or its minimum."""
     return min(block) if statistic == "minimum" else statistics.median(block)
-
-
-def _ratio(block: Sequence[float], reference: Sequence[float], statistic: Statistic) -> float:
-    if statistic == "minimum":
-        return min(block) / min(reference)
-    return statistics.median(a / b for a, b in zip(block, reference, strict=True))
 
 
 @lru_cache(maxsize=4096)
