@@ -1,8 +1,10 @@
 """The latency predictor: a sum over kernels, corrected by what such sums miss, with a calibrated interval."""
 
+import hashlib
 import io
 import json
 import statistics
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,6 +188,7 @@ class LatencyPredictor:
             "host": self.host,
             "runtime_version": self.runtime_version,
             "features": list(FEATURE_NAMES),
+            "arrays_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
             "report": self.report.to_json(),
         }
         write_atomic(folder / _ARRAYS, buffer.getvalue())
@@ -201,7 +204,10 @@ class LatencyPredictor:
         again = "profile the target again"
         try:
             about: dict[str, Any] = json.loads((folder / _JSON).read_text(encoding="utf-8"))
-            with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
+            data = (folder / _ARRAYS).read_bytes()
+            if hashlib.sha256(data).hexdigest() != about["arrays_sha256"]:
+                raise PredictorError(f"the predictor in {folder} is torn, its arrays have changed; {again}")
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             if about["format"] != _FORMAT or about["features"] != list(FEATURE_NAMES):
                 raise PredictorError(f"the predictor in {folder} is of another version; {again}")
@@ -220,7 +226,7 @@ class LatencyPredictor:
             raise PredictorError(
                 f"cannot read a predictor from {folder}: {error.strerror}; {again}"
             ) from error
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise PredictorError(f"the predictor in {folder} is torn ({error}); {again}") from error
 
 

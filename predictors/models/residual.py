@@ -67,7 +67,7 @@ class Residual:
         for length in _LENGTHS:
             kernel = _kernel(inputs, inputs, length)
             for ratio in _NOISE_RATIOS:
-                inverse: Floats = np.linalg.inv(kernel + ratio * np.eye(n))
+                inverse = np.linalg.inv(kernel + ratio * np.eye(n)).astype(np.float64)
                 weights = inverse @ r
                 errors = weights / np.diag(inverse)
                 if errors @ errors < least:
