@@ -146,3 +146,13 @@ def test_importing_predictors_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'onnxruntime', 'optuna', 'matplotlib', 'sklearn', 'scipy', 'onnx'}"
     code = f"import predictors, sys; assert not {heavy} & set(sys.modules); predictors.LatencyPredictor"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_every_public_name_is_there() -> None:
+    import predictors
+
+    for name in predictors.__all__:
+        assert getattr(predictors, name).__name__ == name
+        assert getattr(predictors, name).__name__ == name  # also after its module is loaded
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = predictors.no_such
