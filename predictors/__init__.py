@@ -1,23 +1,23 @@
 """Latency: measured by runners on targets, and predicted from a model's kernels.
 
-Importing this package loads nothing heavy; what needs more is loaded at its first use.
+Importing this package loads nothing heavy; what needs more is loaded at its first use. The function `measure`
+is in the module of its name.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from predictors.kernels import Kernel, kernels_of
-    from predictors.measure import measure
-    from predictors.models.latency import LatencyPredictor, Prediction, PredictorReport
+    from predictors.models.latency import LatencyPredictor, Prediction
+    from predictors.models.report import PredictorReport
     from predictors.sampling import sample_for_profile
 
 _HOMES = {
     "Kernel": "predictors.kernels",
     "LatencyPredictor": "predictors.models.latency",
     "Prediction": "predictors.models.latency",
-    "PredictorReport": "predictors.models.latency",
+    "PredictorReport": "predictors.models.report",
     "kernels_of": "predictors.kernels",
-    "measure": "predictors.measure",
     "sample_for_profile": "predictors.sampling",
 }
 
@@ -27,7 +27,6 @@ __all__ = [
     "Prediction",
     "PredictorReport",
     "kernels_of",
-    "measure",
     "sample_for_profile",
 ]
 

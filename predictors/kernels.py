@@ -32,7 +32,7 @@ from mobinas.graph.layers import (
 if TYPE_CHECKING:
     import onnx
 
-# onnxruntime's blocked layout (NCHWc) takes convolutions whose channels are multiples of 4 and pads them to 8;
+# onnxruntime's blocked layout (NCHWc) takes convolutions of channels in multiples of 4, padded to 8;
 # between it and the plain layout lie reorderings. Seen in optimised graphs of cells of 2 to 16 channels.
 _ALIGNMENT = 4
 _BLOCK = 8
@@ -67,11 +67,13 @@ class Kernel:
         kind: One of `KINDS`.
         work: Multiply-accumulates, with channels padded as the runtime pads them; or taps, or elements.
         size_bytes: Read and written: inputs, result and weights.
+        macs: Multiply-accumulates as `mobinas.graph.cost` counts them.
     """
 
     kind: str
     work: int
     size_bytes: int
+    macs: int = 0
 
 
 def kernels_of(graph: Graph) -> list[Kernel]:
@@ -85,11 +87,13 @@ def kernels_of(graph: Graph) -> list[Kernel]:
     """
     kernels: list[Kernel] = []
     for node in graph.nodes:
-        kernels += _of_node(graph, node, [graph.nodes[i].shape for i in node.inputs])
+        kernels += kernels_of_node(graph, node)
     return kernels
 
 
-def _of_node(graph: Graph, node: Node, inputs: list[Shape]) -> list[Kernel]:
+def kernels_of_node(graph: Graph, node: Node) -> list[Kernel]:
+    """The kernels of one node of a Graph."""
+    inputs = [graph.nodes[i].shape for i in node.inputs]
     layer, shape = node.layer, node.shape
     match layer:
         case Input():
@@ -228,9 +232,10 @@ def _conv(given: Shape, shape: Shape, kernel: tuple[int, int], groups: int) -> K
         inputs % _ALIGNMENT == 0 or (inputs < _ALIGNMENT and not depthwise)
     )
     if not aligned:
-        return Kernel(kind, weights * pixels, size_bytes)
+        return Kernel(kind, weights * pixels, size_bytes, weights * pixels)
     padded = -(-outputs // _BLOCK) * _BLOCK
-    return Kernel(f"{kind}_blocked", padded * (inputs // groups) * taps * pixels, size_bytes)
+    work = padded * (inputs // groups) * taps * pixels
+    return Kernel(f"{kind}_blocked", work, size_bytes, weights * pixels)
 
 
 def _elementwise(kind: str, reads: int, shape: Shape) -> Kernel:
@@ -247,15 +252,17 @@ def _concat(given: list[Shape], shape: Shape) -> Kernel:
 
 
 def _linear(inputs: int, outputs: int) -> Kernel:
-    return Kernel("linear", inputs * outputs, _FLOAT_BYTES * (inputs * outputs + inputs + outputs))
+    weights = inputs * outputs
+    return Kernel("linear", weights, _FLOAT_BYTES * (weights + inputs + outputs), weights)
 
 
-FEATURE_NAMES = tuple(f"{kind}.{term}" for kind in KINDS for term in ("count", "work", "size_bytes"))
+# All but the last are terms that a latency is made of; the last is for comparison.
+FEATURE_NAMES = (*(f"{kind}.{term}" for kind in KINDS for term in ("count", "work", "size_bytes")), "macs")
 _PLACE = {kind: 3 * i for i, kind in enumerate(KINDS)}
 
 
 def feature_vector(kernels: Iterable[Kernel]) -> npt.NDArray[np.float64]:
-    """Sums over kernels, by kind: how many, their work, their bytes.
+    """Sums over kernels, by kind: how many, their work, their bytes; and all multiply-accumulates.
 
     Returns:
         [len(FEATURE_NAMES)], in that order; additive, so the vector of a network is the sum of its parts'.
@@ -266,4 +273,5 @@ def feature_vector(kernels: Iterable[Kernel]) -> npt.NDArray[np.float64]:
         vector[place] += 1
         vector[place + 1] += kernel.work
         vector[place + 2] += kernel.size_bytes
+        vector[-1] += kernel.macs
     return vector

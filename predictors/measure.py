@@ -38,8 +38,8 @@ def measure(
         runner: How to reach the device; by default what the target asks for.
         rounds: Blocks of samples per model, spread over time.
         block_s: Length of a block in seconds.
-        log: A JSONL file of measurements. Those in it of the same file, target, host and runtime version are
-            reused; each new one is appended as soon as it is final, so a killed call continues from there.
+        log: A JSONL file. Measurements in it of the same file, target, host and runtime version are reused;
+            each new one is appended as soon as it is final, so a killed call continues from there.
         seed: Of the order in which models take turns.
         progress: Told as the measuring goes on.
 
@@ -49,25 +49,27 @@ def measure(
     Raises:
         MeasurementError: A model is unreadable or cannot run, or the log holds something else.
         TargetError: The target's provider is not available.
-        RunFolderError: The log cannot be written.
     """
     runner = runner_for(target) if runner is None else runner
     files = [ModelFile.of(model) for model in models]
-    keys = [(f.file_sha256, target.fingerprint, runner.host, runner.runtime_version) for f in files]
-    known = {_key(m): m for m in (load_measurements(log) if log is not None else [])}
+    setting = (target.fingerprint, runner.host, runner.runtime_version)
+    keys: list[_Key] = [(file.file_sha256, *setting) for file in files]
+    known = {_key(m): m for m in (load_measurements(log) if log else [])}
     missing = {key: file for key, file in zip(keys, files, strict=True) if key not in known}
     todo = list(missing.values())
 
     def keep(_: int, measurement: Measurement) -> None:
         known[_key(measurement)] = measurement
-        if log is not None:
+        if log:
             append_line(log, json.dumps(measurement.to_json(), separators=(",", ":")))
 
     if todo:
-        runner.measure(todo, target, MeasuringPlan(rounds, block_s, seed), keep, progress)
-    absent = [file.name for key, file in zip(keys, files, strict=True) if key not in known]
-    if absent:
-        raise MeasurementError(f"the runner gave no measurement for {absent[0]}; measure again")
+        level_s = next((m.reference_level_s for m in known.values() if _key(m)[1:] == setting), None)
+        plan = MeasuringPlan(rounds, block_s, seed, reference_level_s=level_s)
+        runner.measure(todo, target, plan, keep, progress)
+    for file in todo:
+        if (file.file_sha256, *setting) not in known:
+            raise MeasurementError(f"the runner gave no measurement for {file.name}; measure again")
     return [known[key] for key in keys]
 
 

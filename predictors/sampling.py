@@ -28,11 +28,11 @@ def sample_for_profile(space: SearchSpace, n: int, rng: random.Random) -> list[A
     if n < 1:
         raise PredictorError(f"n is {n}; a profile needs at least 1 architecture")
     axes = (space.resolutions, space.depths, space.widths)
-    corners = list(dict.fromkeys(itertools.product(*((min(a), max(a)) for a in axes))))
+    ends = [sorted({min(axis), max(axis)}, reverse=True) for axis in axes]
+    # The largest corner leads: whatever a search finds is smaller.
+    corners = list(itertools.product(ends[0], ends[1], ends[2]))
     rest = [macro for macro in space.macros() if macro not in corners]
     rng.shuffle(rest)
-    # The largest corner leads: whatever a search finds is smaller.
-    corners.sort(reverse=True)
     chosen: dict[str, Architecture] = {}
     misses = 0
     for resolution, depth, width in itertools.cycle(corners + rest):

@@ -100,19 +100,22 @@ class MeasuringPlan:
 
     Attributes:
         rounds: Blocks per model, one a round.
-        block_s: Length of a block in seconds.
+        block_s: Length of a block in seconds, half of which goes to the reference model.
         seed: Of the order of models within rounds, and of inputs.
         drift_tolerance: Relative change of the reference model within a round that makes the round drift.
         max_repeats: Rounds added for drifting ones, per group of models.
         group_size: Models that take turns; results come group by group, so a killed run loses one at most.
+        reference_level_s: What the reference model takes on this host, from earlier measurements; by default
+            the first group finds it.
     """
 
     rounds: int = 6
     block_s: float = 0.03
     seed: int = 0
     drift_tolerance: float = 0.1
-    max_repeats: int = 3
+    max_repeats: int = 2
     group_size: int = 12
+    reference_level_s: float | None = None
 
     def __post_init__(self) -> None:
         for key, least in (("rounds", 1), ("max_repeats", 0), ("group_size", 1)):

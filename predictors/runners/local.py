@@ -2,41 +2,45 @@
 
 import contextlib
 import gc
+import math
 import os
 import platform
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from mobinas.errors import MeasurementError, TargetError
 from mobinas.progress import Progress
 from mobinas.runtime import example_feeds, open_session, runtime_version
-from mobinas.targets.measurement import Measurement
+from mobinas.targets.measurement import Measurement, block_statistic
 from mobinas.targets.target import Target
 from predictors.runners.base import MeasuringPlan, ModelFile, OnResult
+from predictors.runners.reference import reference_model
 from predictors.runners.rounds import Block, Outcome, run_rounds
 
 if TYPE_CHECKING:
-    import onnx
     import onnxruntime
 
 # A sample spans this many ticks of the clock, so that rounding to a tick stays below 0.1 %.
 _TICKS_PER_SAMPLE = 1000
 _MIN_SAMPLE_S = 100e-6
-_SAMPLES_PER_BLOCK = (3, 60)
+_PAIRS_PER_BLOCK = (5, 60)
+_MAX_REFERENCE_RUNS = 8
 # Other models ran since the last block: the first inferences only bring caches back.
 _SETTLING_RUNS = 2
 _WARMUP_WINDOW = 5
 _WARMUP_LIMIT_S = 0.5
 _STATIONARY = 0.03
+# Half of the 95 % interval, relative to the median.
+_TRUSTED_HALF_WIDTH = 0.1
 
 
 class LocalRunner:
@@ -62,8 +66,9 @@ class LocalRunner:
     ) -> None:
         """Measures group by group; see `predictors.runners.Runner`."""
         rng = random.Random(plan.seed)
+        level_s = plan.reference_level_s
         with _bound_to(target.affinity):
-            reference = SessionTimer(open_session(_reference_model(), target), target, plan)
+            reference = Stopwatch(open_session(reference_model(), target), target, plan.seed)
             reference.warm_up()
             groups = _groups(len(models), plan.group_size)
             total = len(groups) * plan.rounds
@@ -73,50 +78,59 @@ class LocalRunner:
                     progress(before + good, total, f"{len(models)} models, drift {drift:.1%}")
 
                 started_at = datetime.now(UTC).isoformat(timespec="seconds")
-                timers = [_timer(models[i], target, plan) for i in group]
+                timers = [_timer(models[i], reference, target, plan) for i in group]
                 warmups = [timer.warm_up() for timer in timers]
                 outcome = run_rounds(
                     timers,
-                    reference,
                     rounds=plan.rounds,
                     max_repeats=plan.max_repeats,
                     drift_tolerance=plan.drift_tolerance,
                     rng=rng,
                     after_round=after_round,
                 )
+                level_s = level_s or _level(outcome, target)
                 for place, i in enumerate(group):
-                    measurement = self._measurement(
-                        models[i], target, outcome, place, warmups[place], started_at
+                    result = Measurement(
+                        models[i].structure_digest,
+                        models[i].file_sha256,
+                        target.fingerprint,
+                        self.host,
+                        self.runtime_version,
+                        tuple(_rounded(r.blocks[place]) for r in outcome.rounds),
+                        warmups[place],
+                        started_at,
+                        target.statistic,
+                        reference_blocks_s=tuple(_rounded(r.references[place]) for r in outcome.rounds),
+                        reference_level_s=level_s,
+                        name=models[i].name,
                     )
-                    on_result(i, measurement)
-
-    def _measurement(
-        self, model: ModelFile, target: Target, outcome: Outcome, place: int, warmup: int, started_at: str
-    ) -> Measurement:
-        return Measurement(
-            structure_digest=model.structure_digest,
-            file_sha256=model.file_sha256,
-            target_fingerprint=target.fingerprint,
-            host=self.host,
-            runtime_version=self.runtime_version,
-            blocks_s=tuple(r.blocks[place] for r in outcome.rounds),
-            warmup_samples=warmup,
-            started_at=started_at,
-            statistic=target.statistic,
-            verdict="steady" if outcome.steady else "unstable",
-            reference_s=tuple((r.before_s, r.after_s) for r in outcome.rounds),
-            name=model.name,
-        )
+                    on_result(i, _judged(result))
 
 
-class SessionTimer:
-    """Times a session on seeded inputs."""
+def _rounded(block: Block) -> Block:
+    # A nanosecond is below the clock's overhead; more digits would only swell the log.
+    return tuple(round(seconds, 9) for seconds in block)
+
+
+def _level(outcome: Outcome, target: Target) -> float:
+    blocks = [block for r in outcome.rounds for block in r.references]
+    return statistics.median(block_statistic(block, target.statistic) for block in blocks)
+
+
+def _judged(measurement: Measurement) -> Measurement:
+    low, high = measurement.interval_s
+    trusted = (high - low) / 2 <= _TRUSTED_HALF_WIDTH * measurement.median_s
+    return replace(measurement, verdict="steady" if trusted else "unstable")
+
+
+class Stopwatch:
+    """Times inferences of one session on seeded inputs."""
 
     def __init__(
         self,
         session: "onnxruntime.InferenceSession",
         target: Target,
-        plan: MeasuringPlan,
+        seed: int,
         clock: Callable[[], float] = time.perf_counter,
         tick_s: float | None = None,
     ) -> None:
@@ -125,74 +139,93 @@ class SessionTimer:
         Args:
             session: What to time.
             target: For the batch.
-            plan: For the length of a block, and the seed of the inputs.
+            seed: Of the inputs.
             clock: Seconds, monotonic.
             tick_s: The clock's resolution; that of `time.perf_counter` by default.
         """
         self._session = session
-        self._feeds: dict[str, npt.NDArray[Any]] = example_feeds(session, target.batch, plan.seed)
-        self._block_s = plan.block_s
+        self._feeds: dict[str, npt.NDArray[Any]] = example_feeds(session, target.batch, seed)
         self._clock = clock
-        self._tick_s = time.get_clock_info("perf_counter").resolution if tick_s is None else tick_s
-        self._inner = 1
-        self._samples = _SAMPLES_PER_BLOCK[0]
+        self.tick_s = time.get_clock_info("perf_counter").resolution if tick_s is None else tick_s
+        self.once_s = self.tick_s
 
-    def _time(self, inner: int) -> float:
+    def time(self, runs: int) -> float:
+        """Seconds per inference over this many; never below the clock's resolution."""
         run, feeds, clock = self._session.run, self._feeds, self._clock
         start = clock()
-        for _ in range(inner):
+        for _ in range(runs):
             run(None, feeds)
-        return max(clock() - start, self._tick_s) / inner
+        return max(clock() - start, self.tick_s) / runs
 
     def warm_up(self) -> int:
         """Runs until two windows of inferences agree within 3 %, for at most half a second.
 
-        Then fixes how many inferences a sample spans, and how many samples a block has.
-
         Returns:
-            The number of inferences.
-
-        Raises:
-            MeasurementError: The model opens but does not run.
+            The number of inferences; `once_s` holds the last window's median.
         """
         windows: list[float] = []
         start = self._clock()
         while True:
-            windows.append(statistics.median(self._time(1) for _ in range(_WARMUP_WINDOW)))
+            windows.append(statistics.median(self.time(1) for _ in range(_WARMUP_WINDOW)))
             stationary = len(windows) > 2 and abs(windows[-1] / windows[-2] - 1) < _STATIONARY
             if stationary or self._clock() - start > _WARMUP_LIMIT_S:
                 break
-        once_s = windows[-1]
-        least, most = _SAMPLES_PER_BLOCK
-        sample_s = max(_TICKS_PER_SAMPLE * self._tick_s, _MIN_SAMPLE_S, self._block_s / most)
-        self._inner = max(1, round(sample_s / once_s))
-        self._samples = min(most, max(least, round(self._block_s / (self._inner * once_s))))
+        self.once_s = windows[-1]
         return _WARMUP_WINDOW * len(windows)
 
-    def block(self) -> Block:
-        """Seconds per inference of each sample of one block."""
-        self._time(_SETTLING_RUNS)
+
+class SessionTimer:
+    """Times a model in turns with the reference model; a `PairTimer`."""
+
+    def __init__(self, model: Stopwatch, reference: Stopwatch, block_s: float) -> None:
+        """Takes two stopwatches, the reference warmed up, and the length of a block in seconds."""
+        self._model = model
+        self._reference = reference
+        self._block_s = block_s
+        self._runs = self._reference_runs = 1
+        self._pairs = _PAIRS_PER_BLOCK[0]
+
+    def warm_up(self) -> int:
+        """Warms the model up and fixes how many inferences a sample spans and how many pairs a block has."""
+        count = self._model.warm_up()
+        once_s, reference_s = self._model.once_s, self._reference.once_s
+        sample_s = max(_TICKS_PER_SAMPLE * self._model.tick_s, _MIN_SAMPLE_S)
+        self._runs = math.ceil(sample_s / once_s)
+        spanned_s = self._runs * once_s
+        # A long sample is paired with a longer stretch of the reference, so that both see the same machine.
+        self._reference_runs = min(_MAX_REFERENCE_RUNS, max(1, round(spanned_s / reference_s)))
+        least, most = _PAIRS_PER_BLOCK
+        pairs = round(self._block_s / (spanned_s + self._reference_runs * reference_s))
+        self._pairs = min(most, max(least, pairs))
+        return count
+
+    def block(self) -> tuple[Block, Block]:
+        """One block of pairs: seconds per inference of the model, and of the reference right after."""
+        model, reference = self._model, self._reference
+        model.time(_SETTLING_RUNS)
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return tuple(self._time(self._inner) for _ in range(self._samples))
+            pairs = [
+                (model.time(self._runs), reference.time(self._reference_runs)) for _ in range(self._pairs)
+            ]
         finally:
             if collecting:
                 gc.enable()
+        return tuple(own for own, _ in pairs), tuple(other for _, other in pairs)
 
 
-def _timer(model: ModelFile, target: Target, plan: MeasuringPlan) -> SessionTimer:
-    session = open_session(model.source, target)
-    timer = SessionTimer(session, target, plan)
+def _timer(model: ModelFile, reference: Stopwatch, target: Target, plan: MeasuringPlan) -> SessionTimer:
+    stopwatch = Stopwatch(open_session(model.source, target), target, plan.seed)
     try:
-        session.run(None, timer._feeds)
+        stopwatch.time(1)
     except Exception as error:
         # onnxruntime's exceptions share no base below Exception.
         text = str(error).strip().splitlines()
         raise MeasurementError(
             f"{model.name} opens but does not run: {text[0] if text else error}"
         ) from error
-    return timer
+    return SessionTimer(stopwatch, reference, plan.block_s)
 
 
 def _groups(count: int, size: int) -> list[range]:
@@ -231,30 +264,3 @@ def _cpu_model() -> str:
             if line.startswith(("model name", "Model")):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _reference_model() -> "onnx.ModelProto":
-    """A small convolutional network that never changes: about 0.1 ms, dense and depthwise work."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    rng = np.random.default_rng(0)
-    nodes, constants, x = [], [], "image"
-    shapes = ((32, 3, 3, 3), (32, 32, 3, 3), (32, 1, 3, 3), (64, 32, 1, 1), (10, 64, 1, 1))
-    for k, shape in enumerate(shapes):
-        weight = (rng.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5).astype(np.float32)
-        constants.append(numpy_helper.from_array(weight, f"w{k}"))
-        group, pad = (shape[0], 1) if shape[1] == 1 else (1, shape[2] // 2)
-        nodes.append(
-            helper.make_node("Conv", [x, f"w{k}"], [f"c{k}"], group=group, pads=[pad] * 4, strides=[1, 1])
-        )
-        nodes.append(helper.make_node("Relu", [f"c{k}"], [f"r{k}"]))
-        x = f"r{k}"
-    nodes.append(helper.make_node("GlobalAveragePool", [x], ["result"]))
-    graph = helper.make_graph(
-        nodes,
-        "reference",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 16, 16])],
-        [helper.make_tensor_value_info("result", TensorProto.FLOAT, ["batch", 10, 1, 1])],
-        constants,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -1,0 +1,183 @@
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from mobinas.arch.architecture import Task
+from mobinas.arch.ops import op_set
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import MeasurementError, TargetError
+from mobinas.graph.lowering import lower
+from mobinas.graph.onnx_writer import write_onnx
+from mobinas.progress import Progress, silent
+from mobinas.targets.measurement import Measurement
+from mobinas.targets.target import Target
+from predictors.kernels import kernels_of
+from predictors.measure import load_measurements, measure
+from predictors.runners import MeasuringPlan, ModelFile
+from predictors.runners.base import OnResult
+from predictors.runners.fake import FakeRunner, fake_latency_s
+from predictors.runners.local import LocalRunner, SessionTimer, Stopwatch
+from predictors.runners.reference import reference_model
+from predictors.sampling import sample_for_profile
+
+SPACE = SearchSpace(Task(10, 1), (8, 16), (3, 4), (2, 4), (op_set("darts"),))
+MODELS = sample_for_profile(SPACE, 6, random.Random(0))
+
+
+class CountingRunner(FakeRunner):
+    def __init__(self, stop_after: int = 10**6) -> None:
+        self.measured: list[str] = []
+        self.stop_after = stop_after
+
+    def measure(
+        self,
+        models: Sequence[ModelFile],
+        target: Target,
+        plan: MeasuringPlan,
+        on_result: OnResult,
+        progress: Progress,
+    ) -> None:
+        def counted(i: int, m: Measurement) -> None:
+            if len(self.measured) >= self.stop_after:
+                raise KeyboardInterrupt
+            self.measured.append(m.file_sha256)
+            on_result(i, m)
+
+        super().measure(models, target, plan, counted, progress)
+
+
+def test_results_come_in_order_and_one_file_is_measured_once() -> None:
+    runner = CountingRunner()
+    results = measure([*MODELS, MODELS[0]], Target.fake(), runner=runner)
+    assert len(runner.measured) == 6
+    assert [m.name for m in results] == [a.name for a in MODELS] + [MODELS[0].name]
+    assert results[0] == results[-1]
+
+
+def test_a_killed_call_continues_and_ends_the_same(tmp_path: Path) -> None:
+    log = tmp_path / "m.jsonl"
+    whole = measure(MODELS, Target.fake())
+    with pytest.raises(KeyboardInterrupt):
+        measure(MODELS, Target.fake(), runner=CountingRunner(stop_after=2), log=log)
+    with log.open("a") as file:
+        file.write('{"torn')
+    second = CountingRunner()
+    assert measure(MODELS, Target.fake(), runner=second, log=log) == whole
+    assert len(second.measured) == 4
+    third = CountingRunner()
+    assert measure(MODELS, Target.fake(), runner=third, log=log) == whole
+    assert third.measured == []
+    assert load_measurements(log) == whole
+
+
+def test_another_target_or_file_is_not_answered_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "m.jsonl"
+    measure(MODELS[:2], Target.fake(), log=log)
+    runner = CountingRunner()
+    measure(MODELS[:2], replace(Target.fake(), batch=2), runner=runner, log=log)
+    other_weights = write_onnx(lower(MODELS[0]), seed=1)
+    measure([other_weights], Target.fake(), runner=runner, log=log)
+    assert len(runner.measured) == 3
+
+
+def test_a_log_of_something_else_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "m.jsonl"
+    log.write_text('{"a": 1}\n')
+    with pytest.raises(MeasurementError, match=r"m\.jsonl, line 1"):
+        measure(MODELS[:1], Target.fake(), log=log)
+
+
+def test_the_fake_follows_its_formula_for_files_and_architectures(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    onnx.save(write_onnx(lower(MODELS[0])), path)
+    by_path, by_architecture = measure([path, MODELS[0]], Target.fake())
+    assert by_path.blocks_s == by_architecture.blocks_s
+    assert by_path.file_sha256 == by_architecture.file_sha256
+    assert by_path.median_s == pytest.approx(fake_latency_s(kernels_of(lower(MODELS[0]))), rel=0.02)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08"])
+def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(MeasurementError, match=r"bad\.onnx"):
+        measure([path], Target.fake())
+    with pytest.raises(MeasurementError, match=r"gone\.onnx"):
+        measure([tmp_path / "gone.onnx"], Target.fake())
+
+
+def test_the_local_runner_measures_with_a_reference(tmp_path: Path) -> None:
+    log = tmp_path / "m.jsonl"
+    seen: list[int] = []
+    first = measure(
+        MODELS[:2],
+        Target.local(),
+        rounds=3,
+        block_s=0.002,
+        log=log,
+        progress=lambda done, total, text: seen.append(done),
+    )
+    assert seen
+    for m in first:
+        assert len(m.blocks_s) == 3
+        assert [len(b) for b in m.blocks_s] == [len(b) for b in m.reference_blocks_s]
+        assert m.warmup_samples > 0
+        assert m.interval_s[0] <= m.median_s <= m.interval_s[1]
+    (later,) = measure(MODELS[2:3], Target.local(), rounds=1, block_s=0.002, log=log)
+    assert later.reference_level_s == first[0].reference_level_s
+
+
+def test_affinity_is_bound_and_given_back() -> None:
+    os = pytest.importorskip("os")
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system cannot bind processes")
+    before = os.sched_getaffinity(0)
+    measure(MODELS[:1], Target(affinity=(min(before),)), rounds=1, block_s=0.001)
+    assert os.sched_getaffinity(0) == before
+    with pytest.raises(TargetError, match="cannot bind to CPUs"):
+        measure(MODELS[:1], Target(affinity=(4000,)), rounds=1)
+    assert os.sched_getaffinity(0) == before
+
+
+class FakeSession:
+    def __init__(self, clock: list[float], run_s: float) -> None:
+        self.clock, self.run_s = clock, run_s
+
+    def get_inputs(self) -> list[object]:
+        return []
+
+    def run(self, names: None, feeds: object) -> None:
+        self.clock[0] += self.run_s
+
+
+def stopwatch(clock: list[float], run_s: float, tick_s: float) -> Stopwatch:
+    session: object = FakeSession(clock, run_s)
+    return Stopwatch(session, Target(), 0, lambda: clock[0] // tick_s * tick_s, tick_s)  # type: ignore[arg-type]
+
+
+def test_a_coarse_clock_is_met_by_longer_samples() -> None:
+    clock = [0.0]
+    reference = stopwatch(clock, 3e-4, 1e-3)
+    reference.warm_up()
+    timer = SessionTimer(stopwatch(clock, 7e-5, 1e-3), reference, 0.01)
+    timer.warm_up()
+    own, other = timer.block()
+    assert own == pytest.approx([7e-5] * len(own), rel=0.01)
+    assert len(own) == len(other) == 5
+
+
+def test_the_reference_model_never_changes() -> None:
+    # Reference levels in users' logs belong to this very network.
+    assert ModelFile.of(reference_model()).structure_digest.startswith("c78179b6377fea7e")
+
+
+def test_hosts_name_their_cpu() -> None:
+    assert "CPUs" in LocalRunner().host
+
+
+def test_nothing_to_measure() -> None:
+    assert measure([], Target.fake(), progress=silent) == []
