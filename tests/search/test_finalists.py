@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobinas.errors import SearchError
@@ -35,6 +35,7 @@ def histories(draw: st.DrawFn) -> list[Evaluation[Thing]]:
 
 
 @given(histories(), st.integers(2, 10))
+@settings(deadline=None, max_examples=60)
 def test_ends_fronts_and_number(history: list[Evaluation[Thing]], n: int) -> None:
     front = ParetoFront.of(history, AXES).members
     feasible = [e for e in history if e.feasible]
