@@ -114,7 +114,7 @@ def test_segments_scale_with_the_width(genotype: Genotype) -> None:
 
 @given(architectures())
 @settings(deadline=None, max_examples=40)
-def test_isomorphic_cells_cost_the_same_unless_something_is_shared(architecture: Architecture) -> None:
+def test_canonical_cells_cost_the_same(architecture: Architecture) -> None:
     body = architecture.body
     canonical = dataclasses.replace(body, genotype=body.genotype.canonical())
     again = dataclasses.replace(architecture, body=canonical)
