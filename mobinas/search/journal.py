@@ -101,7 +101,8 @@ class Journal:
                 _check_identity(path, known[STUDY_NAME].user_attrs.get(_IDENTITY_KEY), identity)
             self._study = new_study(objectives, storage)
             self._study.set_user_attr(_IDENTITY_KEY, dict(identity))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
+            # Optuna replays what it finds there without checking it.
             raise SearchError(
                 f"study file {path} is not a readable Optuna journal; move it away to start anew ({error})"
             ) from error

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobinas.errors import SearchError
@@ -43,6 +43,7 @@ def histories(draw: st.DrawFn) -> list[Evaluation[Thing]]:
 
 
 @given(histories())
+@settings(deadline=None, max_examples=60)
 def test_the_front_is_what_no_candidate_beats(history: list[Evaluation[Thing]]) -> None:
     front = ParetoFront.of(history, AXES)
     first: dict[str, Evaluation[Thing]] = {}
@@ -62,6 +63,7 @@ def test_the_front_is_what_no_candidate_beats(history: list[Evaluation[Thing]]) 
 
 
 @given(histories(), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=60)
 def test_the_order_of_evaluations_does_not_matter(history: list[Evaluation[Thing]], random: object) -> None:
     unique = list({e.candidate.digest: e for e in history}.values())
     shuffled = unique.copy()
@@ -70,6 +72,7 @@ def test_the_order_of_evaluations_does_not_matter(history: list[Evaluation[Thing
 
 
 @given(histories())
+@settings(deadline=None, max_examples=60)
 def test_the_curve_is_the_hypervolume_of_each_prefix(history: list[Evaluation[Thing]]) -> None:
     unique = tuple({e.candidate.digest: e for e in history}.values())
     result = SearchResult(AXES, ParetoFront.of(unique, AXES), unique)

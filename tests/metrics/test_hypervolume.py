@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobinas.errors import SearchError
@@ -36,6 +36,7 @@ def inclusion_exclusion(points: np.ndarray, reference: np.ndarray) -> float:
 
 
 @given(point_sets())
+@settings(deadline=None, max_examples=60)
 def test_it_counts_the_unit_cells_of_a_grid(points: np.ndarray) -> None:
     volume = hypervolume(points, [GRID] * points.shape[1])
     assert volume == pytest.approx(unit_cells_covered(points))
@@ -56,6 +57,7 @@ def test_closed_form_of_a_staircase() -> None:
 
 
 @given(point_sets(), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=60)
 def test_order_and_dominated_points_do_not_matter(points: np.ndarray, random: object) -> None:
     reference = [GRID + 1] * points.shape[1]
     volume = hypervolume(points, reference)
@@ -71,6 +73,7 @@ def test_points_beyond_the_reference_add_nothing() -> None:
 
 
 @given(point_sets())
+@settings(deadline=None, max_examples=60)
 def test_non_dominated_agrees_with_its_definition(points: np.ndarray) -> None:
     naive = [not any((q <= p).all() and (q < p).any() for q in points) for p in points]
     assert non_dominated(points).tolist() == naive

@@ -1,0 +1,349 @@
+"""The front search on problems whose answer is known."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobinas.arch.architecture import Architecture, Task
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import Infeasible, SearchError
+from mobinas.graph.cost import cost
+from mobinas.graph.lowering import lower
+from mobinas.metrics.evaluation import Evaluation, Value
+from mobinas.metrics.front import ParetoFront
+from mobinas.metrics.objective import Objective
+from mobinas.metrics.result import SearchResult
+from mobinas.search.choice_space import Choices, ChoiceSpace
+from mobinas.search.samplers import sampler_names
+from mobinas.search.study import FAILURES_IN_A_ROW, pareto_search
+
+AXES = (Objective("accuracy", "maximize"), Objective("latency_s", "minimize", "s"))
+SMALL = ChoiceSpace({"a": (0, 1, 2, 3), "b": (0.0, 0.5, 1.0), "c": ("x", "y"), "d": ("only",)})
+CELLS = SearchSpace(
+    Task(10, 1), (8, 12, 16), (3, 4), (2, 4), (("skip_connect", "conv_3x3", "avg_pool_3x3"),), 2
+)
+
+
+def answer(choices: Mapping[str, Any]) -> dict[str, float]:
+    cost_s = 0.001 * (1 + choices["a"] + choices["b"])
+    return {
+        "accuracy": 0.2 * choices["a"] + 0.1 * (choices["c"] == "y") - 0.05 * choices["b"],
+        "latency_s": cost_s,
+    }
+
+
+def everything() -> list[Evaluation[Choices]]:
+    rows = itertools.product(*SMALL.choices.values())
+    found = [Choices(dict(zip(SMALL.choices, row, strict=True))) for row in rows]
+    return [
+        Evaluation(c, {k: Value(x, "s" * (k == "latency_s")) for k, x in answer(c).items()}) for c in found
+    ]
+
+
+def trace(result: SearchResult[Any]) -> list[tuple[str, bool, dict[str, Value]]]:
+    runs = (*result.history, None, *result.rejected)
+    return [(e.candidate.digest, e.feasible, dict(e.values)) for e in runs if e is not None]
+
+
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(n, marks=[pytest.mark.slow] if n == "tpe" else []) for n in sampler_names()]
+)
+def test_an_exhausted_space_gives_the_true_front(sampler: str) -> None:
+    asked: Counter[str] = Counter()
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        asked[choices.digest] += 1
+        return answer(choices)
+
+    result = pareto_search(SMALL, evaluate, AXES, n_trials=100, sampler=sampler, n_start=6)
+    assert result.exhausted
+    assert set(asked.values()) == {1}
+    assert len(result.history) == len(asked) == SMALL.size()
+    assert result.front == ParetoFront.of(everything(), AXES)
+
+
+def test_the_budget_counts_distinct_evaluations() -> None:
+    result = pareto_search(SMALL, answer, AXES, n_trials=9, n_start=3)
+    assert len({e.candidate.digest for e in result.history}) == len(result.history) == 9
+    assert not result.exhausted
+
+
+def test_isomorphic_architectures_are_evaluated_once() -> None:
+    space = SearchSpace(Task(2, 1), (4,), (2,), (2,), (("skip_connect", "conv_3x3"),), nodes=2)
+    seen: list[str] = []
+
+    def evaluate(architecture: Architecture) -> dict[str, float]:
+        seen.append(architecture.digest)
+        return {"macs": cost(lower(architecture)).macs}
+
+    result = pareto_search(space, evaluate, (Objective("macs", "minimize"),), n_trials=60, sampler="random")
+    assert len(set(seen)) == len(seen) == 60
+    assert len(result.history) == 60
+
+
+@pytest.mark.parametrize("sampler", sampler_names())
+def test_the_same_seed_gives_the_same_search(sampler: str) -> None:
+    runs = [
+        pareto_search(CELLS, cells_answer, AXES, n_trials=12, sampler=sampler, seed=s, n_start=8)
+        for s in (1, 1, 2)
+    ]
+    assert trace(runs[0]) == trace(runs[1]) != trace(runs[2])
+
+
+def test_constraints_known_beforehand_spare_the_evaluation() -> None:
+    evaluated: list[float] = []
+
+    def prefilter(choices: Choices) -> dict[str, float]:
+        return {"latency_s": answer(choices)["latency_s"], "params": 10.0 * choices["a"]}
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        evaluated.append(answer(choices)["latency_s"])
+        return {"accuracy": answer(choices)["accuracy"]}
+
+    result = pareto_search(
+        SMALL,
+        evaluate,
+        AXES,
+        n_trials=50,
+        prefilter=prefilter,
+        n_start=4,
+        constraints={"latency_s": "<= 0.0025", "params": (">=", 5)},
+    )
+    assert max(evaluated) <= 0.0025
+    allowed = [e for e in everything() if e["latency_s"] <= 0.0025 and e.candidate["a"] >= 1]
+    assert {e.candidate.digest for e in result.history} == {e.candidate.digest for e in allowed}
+    assert [e.candidate for e in result.members] == [e.candidate for e in ParetoFront.of(allowed, AXES)]
+    assert all(e["params"] >= 5 for e in result.members)
+    assert result.rejected
+    assert all(not e.feasible and "breaks" in e.error for e in result.rejected)
+
+
+def test_constraints_known_afterwards_keep_off_the_front() -> None:
+    result = pareto_search(
+        SMALL, answer, AXES, n_trials=24, constraints={"latency_s": "<= 0.0025"}, n_start=4
+    )
+    assert all(e["latency_s"] <= 0.0025 for e in result.members)
+    assert any(not e.feasible for e in result.history)
+    assert not result.rejected
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_impossible_constraint_names_the_nearest_value(early: bool) -> None:
+    with pytest.raises(Infeasible, match=r"latency_s <= 0\.0005 \(nearest: 0\.001\)"):
+        pareto_search(
+            SMALL,
+            answer,
+            AXES,
+            n_trials=50,
+            n_start=4,
+            constraints={"latency_s": "<= 0.0005"},
+            prefilter=answer if early else None,
+        )
+
+
+def test_an_evaluation_may_find_its_candidate_infeasible() -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        if choices["a"] == 3:
+            raise Infeasible("too much memory")
+        return answer(choices)
+
+    result = pareto_search(SMALL, evaluate, AXES, n_trials=24, n_start=4)
+    assert {e.error for e in result.history if not e.feasible} == {"too much memory"}
+    assert all(e.candidate["a"] < 3 for e in result.members)
+
+
+def test_a_failing_evaluation_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        if choices["a"] == 3 and choices["c"] == "x":
+            raise RuntimeError("boom")
+        return answer(choices)
+
+    for _ in range(2):  # the second time from the storage
+        result = pareto_search(SMALL, evaluate, AXES, n_trials=24, n_start=4, storage=tmp_path / "study")
+        failed = [e for e in result.history if e.error]
+        assert len(failed) == 3
+        assert all("RuntimeError: boom" in e.error for e in failed)
+
+
+def test_failures_in_a_row_end_the_search() -> None:
+    calls = []
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        calls.append(choices)
+        raise RuntimeError("boom")
+
+    with pytest.raises(SearchError, match=r"5 evaluations in a row failed, .* RuntimeError: boom"):
+        pareto_search(SMALL, evaluate, AXES, n_trials=24)
+    assert len(calls) == FAILURES_IN_A_ROW
+
+
+def test_start_draws_the_first_candidates() -> None:
+    def start(rng: Any) -> Choices:
+        return Choices({"a": 3, "b": rng.choice((0.0, 0.5)), "c": "y", "d": "only"})
+
+    result = pareto_search(SMALL, answer, AXES, n_trials=8, start=start, n_start=2)
+    assert {e.candidate["a"] for e in result.history[:2]} == {3}
+    assert len(result.history) == 8
+
+
+def test_values_keep_their_source(tmp_path: Path) -> None:
+    def evaluate(choices: Choices) -> dict[str, Value | float]:
+        return {**answer(choices), "latency_s": Value(0.25, "s", 0.5, "predicted")}
+
+    for _ in range(2):
+        result = pareto_search(SMALL, evaluate, AXES, n_trials=3, storage=tmp_path / "study")
+        assert {e.values["latency_s"] for e in result.history} == {Value(0.25, "s", 0.5, "predicted")}
+
+
+def cells_answer(architecture: Architecture) -> dict[str, float]:
+    counted = cost(lower(architecture))
+    return {"accuracy": 1 - 1 / (1 + counted.params), "latency_s": counted.macs * 1e-9}
+
+
+@pytest.mark.parametrize(("sampler", "n"), [("nsga2", 40), ("random", 12), ("tpe", 18)])
+def test_a_resumed_search_ends_like_an_uninterrupted_one(tmp_path: Path, sampler: str, n: int) -> None:
+    options: dict[str, Any] = {
+        "sampler": sampler,
+        "seed": 3,
+        "n_start": 8,
+        "constraints": {"latency_s": "<= 0.0006"},
+    }
+    whole = pareto_search(CELLS, cells_answer, AXES, n_trials=n, **options)
+    for part in (1, 5, n // 2, n - 1, n, n):
+        resumed = pareto_search(
+            CELLS, cells_answer, AXES, n_trials=part, storage=tmp_path / "study", **options
+        )
+    assert trace(resumed) == trace(whole)
+    assert resumed.front == whole.front
+
+
+KILLED = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    from mobinas.metrics.objective import Objective
+    from mobinas.search.choice_space import ChoiceSpace
+    from mobinas.search.study import pareto_search
+
+    space = ChoiceSpace({f"x{i}": (0, 1, 2, 3) for i in range(6)})
+    axes = (Objective("gain", "maximize"), Objective("price", "minimize"))
+    storage, log, pause_s = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+
+    def evaluate(choices):
+        time.sleep(pause_s)
+        with log.open("a") as file:
+            file.write(choices.digest + "\\n")
+        return {"gain": sum(choices.values()), "price": sum(i * v for i, v in enumerate(choices.values()))}
+
+    result = pareto_search(space, evaluate, axes, n_trials=45, n_start=10, storage=storage,
+                           constraints={"price": "<= 30"})
+    for e in result.history:
+        print(e.candidate.digest, e["gain"], e["price"], e.feasible)
+    """
+)
+
+
+def run_killed(storage: Path, log: Path, kill_at: int | None) -> str:
+    command = [sys.executable, "-c", KILLED, str(storage), str(log), "0.02" if kill_at else "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while kill_at and process.poll() is None:
+            if log.exists() and log.read_text().count("\n") >= kill_at:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        return process.communicate()[0]
+
+
+@pytest.mark.slow
+def test_kill_9_and_resume_equals_an_uninterrupted_run(tmp_path: Path) -> None:
+    expected = run_killed(tmp_path / "whole", tmp_path / "whole.log", None)
+    storage, log = tmp_path / "killed", tmp_path / "killed.log"
+    for kill_at in (4, 17, 30):
+        assert run_killed(storage, log, kill_at) == ""
+    assert run_killed(storage, log, None) == expected
+    assert expected.count("\n") == 45
+    again = Counter(log.read_text().split())
+    assert sum(again.values()) <= 45 + 3, "only what was under way may be evaluated anew"
+
+
+def test_a_torn_last_line_is_forgotten(tmp_path: Path) -> None:
+    storage = tmp_path / "study"
+    whole = pareto_search(SMALL, answer, AXES, n_trials=12, n_start=4)
+    pareto_search(SMALL, answer, AXES, n_trials=8, n_start=4, storage=storage)
+    storage.write_bytes(storage.read_bytes()[:-7])
+    assert trace(pareto_search(SMALL, answer, AXES, n_trials=12, n_start=4, storage=storage)) == trace(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"seed": 1}, "its seed is 0, not 1"),
+        ({"sampler": "random"}, "its sampler is nsga2, not random"),
+        ({"space": ChoiceSpace({"a": (0, 1), "b": (0.0, 1.0), "c": ("x",), "d": ("only",)})}, "its space"),
+        ({"objectives": AXES[::-1]}, "its objectives"),
+        ({"constraints": {"latency_s": "<= 0.1"}}, "its constraints"),
+    ],
+)
+def test_a_storage_of_another_search_is_refused(tmp_path: Path, change: dict[str, Any], text: str) -> None:
+    settings: dict[str, Any] = {"space": SMALL, "objectives": AXES, "n_trials": 3, "storage": tmp_path / "s"}
+    pareto_search(evaluate=answer, **settings)
+    with pytest.raises(SearchError, match=text):
+        pareto_search(evaluate=answer, **{**settings, **change})
+
+
+@pytest.mark.parametrize("content", ["hello\n", "{}\n", json.dumps({"op_code": 99}) + "\n"])
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s").write_text(content)
+    with pytest.raises(SearchError, match="not a readable Optuna journal"):
+        pareto_search(SMALL, answer, AXES, n_trials=3, storage=tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"objectives": (AXES[0], AXES[0])}, "two objectives are named 'accuracy'"),
+        ({"objectives": ()}, "at least one objective"),
+        ({"constraints": {"latency": "<= 1"}}, "unknown objective 'latency'; did you mean 'latency_s'"),
+        (
+            {"constraints": {"latency": "<= 1"}, "prefilter": lambda _: {"params": 1}},
+            "neither objectives nor",
+        ),
+        ({"constraints": {"latency_s": "< 1"}}, "write it like '<= 0.008'"),
+        ({"constraints": {"latency_s": "<= nan"}}, "write it like"),
+        ({"constraints": {"latency_s": ("<=", "x")}}, "write it like"),
+        ({"sampler": "nsga"}, "unknown sampler 'nsga'; did you mean 'nsga2'"),
+        ({"n_trials": 0}, "n_trials is 0"),
+        ({"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}}, "'accuracy' of .* is nan"),
+        ({"evaluate": lambda c: {**answer(c), "accuracy": None}}, "must be a finite number"),
+        ({"evaluate": lambda _: {"accuracy": 1.0}}, "evaluate returned no 'latency_s'"),
+        ({"evaluate": lambda c: {**answer(c), "latncy": 1.0}}, "unknown objective 'latncy'; did you mean"),
+        ({"prefilter": lambda _: {"params": float("inf")}}, "'params' of .* is inf"),
+    ],
+)
+def test_bad_input(change: dict[str, Any], text: str) -> None:
+    settings: dict[str, Any] = {"evaluate": answer, "objectives": AXES, "n_trials": 3}
+    with pytest.raises(SearchError, match=text):
+        pareto_search(SMALL, **{**settings, **change})
+
+
+def test_a_timeout_ends_with_what_there_is() -> None:
+    result = pareto_search(SMALL, answer, AXES, n_trials=24, timeout_s=0.0)
+    assert result.history == ()
+    assert not result.exhausted
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    pareto_search(SMALL, answer, AXES, n_trials=5, progress=lambda done, total, _: told.append((done, total)))
+    assert told == [(i, 5) for i in range(1, 6)]
