@@ -14,8 +14,9 @@ class Augment:
     """What training does to its images; all lengths are shares of the side, so that they fit any resolution.
 
     Attributes:
-        shift: Images move by up to this share in each direction (2 of 32 pixels are 0.0625), rounded down; black moves in.
-            The 8-pixel digits lose 3 points of accuracy by a shift of 1 pixel (15 epochs, 2 seeds).
+        shift: Images move by up to this share in each direction, rounded down to pixels (2 of 32 are 0.0625);
+            black moves in. The 8-pixel digits lose 3 points of accuracy by a shift of 1 pixel (15 epochs,
+            2 seeds).
         flip: Every second image is mirrored left to right; wrong for digits and letters.
         cutout: Side of one black square per image, anywhere (https://arxiv.org/abs/1708.04552); 0 for none.
     """
