@@ -31,8 +31,8 @@ def naive_shift(image: torch.Tensor, down: int, right: int, flip: bool) -> torch
 @pytest.mark.parametrize("flip", [False, True])
 def test_each_result_is_one_of_the_allowed_moves(flip: bool) -> None:
     batch = images(n=40)
-    pad = 2  # round(0.2 * 9)
-    results = Augment(shift=0.2, flip=flip)(batch, generator())
+    pad = 2  # 0.25 * 9, rounded down
+    results = Augment(shift=0.25, flip=flip)(batch, generator())
     seen = set()
     for image, result in zip(batch, results, strict=True):
         moves = {

@@ -19,11 +19,11 @@ def _load(spec: str, _image_size: int | None) -> ImageData:
     path = Path(spec)
     try:
         # allow_pickle=False: an archive of objects could run any code.
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DataError(f"data file {path} does not exist; check the path") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise DataError(
             f"{path} is not a readable .npz of plain arrays ({error}); write it with numpy.savez"
         ) from None
