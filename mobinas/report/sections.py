@@ -44,7 +44,7 @@ def answer(pick: ModelRow, info: TradeoffInfo, pick_command: str) -> Markup:
         macs = f"parameters; {count(pick.macs)} multiply-adds" if pick.macs is not None else "parameters"
         tiles.append(_tile(count(pick.params), macs))
     score = info.score(pick.accuracy, pick.latency_s) if pick.score is None else pick.score
-    tiles.append(_tile(significant(score), f"score; {accuracy(pick.accuracy)} {_lower(info.accuracy_label)}"))
+    tiles.append(_tile(f"{score:.3f}", f"score; {accuracy(pick.accuracy)} {_lower(info.accuracy_label)}"))
     fastest, slowest = info.front[0], info.front[-1]
     span = slowest.latency_s / fastest.latency_s
     sentence = (
@@ -81,11 +81,11 @@ def _with_range(words: str, bounds: str) -> str:
 
 
 def _ms(bounds_s: Bounds | None) -> str:
-    return f"95 %: {milliseconds_range(*bounds_s)}" if bounds_s else ""
+    return f"95\N{NO-BREAK SPACE}%: {milliseconds_range(*bounds_s)}" if bounds_s else ""
 
 
 def _shares(bounds: Bounds | None) -> str:
-    return f"95 %: {percent_range(*bounds)}" if bounds else ""
+    return f"95\N{NO-BREAK SPACE}%: {percent_range(*bounds)}" if bounds else ""
 
 
 def picture(info: TradeoffInfo) -> Markup:
@@ -166,7 +166,7 @@ def _row(info: TradeoffInfo, model: ModelRow) -> Markup:
             "" if model.test_accuracy is None else accuracy(model.test_accuracy),
             percent_range(*model.test_bounds) if model.test_bounds else "",
         ),
-        _cell(significant(score)),
+        _cell(f"{score:.3f}"),
         _cell("" if model.params is None else count(model.params)),
         _cell("" if model.macs is None else count(model.macs)),
     )

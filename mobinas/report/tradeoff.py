@@ -187,19 +187,7 @@ def _draw_key(axes: Axes, info: TradeoffInfo) -> None:
         handles.append(
             Line2D([], [], linestyle="", marker="o", color=BLUE, markerfacecolor=SURFACE, label=words)
         )
-    axes.legend(
-        handles=handles,
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.055),
-        ncols=len(handles),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        handletextpad=0.1,
-        columnspacing=1.0,
-        fontsize=7.5,
-        labelcolor=MUTED,
-    )
+    _draw_legend(axes, handles)
     relative = f"(latency / {info.reference_s * 1e3:g} ms)"
     exponent = f"{info.exponent:g}".replace("-", "\N{MINUS SIGN}")
     formula = f"dashed: equal score = accuracy × {relative}^{exponent}"
@@ -213,6 +201,22 @@ def _draw_key(axes: Axes, info: TradeoffInfo) -> None:
         va="center",
         fontsize=7.5,
         color=MUTED,
+    )
+
+
+def _draw_legend(axes: Axes, handles: list[Line2D]) -> None:
+    axes.legend(
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.055),
+        ncols=len(handles),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        handletextpad=0.1,
+        columnspacing=1.0,
+        fontsize=7.5,
+        labelcolor=MUTED,
     )
 
 

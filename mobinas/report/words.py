@@ -23,12 +23,12 @@ def plain(text: str, limit: int = 200) -> str:
 
 
 def significant(x: float, digits: int = 3) -> str:
-    """A number with so many significant digits, never in exponential form."""
+    """A number with at least so many significant digits, never in exponential form."""
     if x == 0 or not math.isfinite(x):
         return "0" if x == 0 else str(x)
     exponent = int(f"{x:.{digits - 1}e}".split("e")[1])  # of the rounded number: 0.09996 is written 0.100
     decimals = digits - 1 - exponent
-    return f"{round(x, decimals):.{max(decimals, 0)}f}"
+    return f"{x:.{max(decimals, 0)}f}"
 
 
 def milliseconds(seconds: float) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from mobinas.arch.genotype import published
 from mobinas.report.curves import hypervolume_panel, supernet_panels, training_panel
-from mobinas.report.html import CellsInfo, ReportInfo
+from mobinas.report.html import CellsInfo, ReportInfo, render_report
 from mobinas.report.models import Kind, ModelRow
 from mobinas.report.predictor import PredictedPoint, PredictorInfo
 from mobinas.report.tradeoff import TradeoffInfo
@@ -16,7 +16,7 @@ def model(name: str, kind: Kind, accuracy: float, latency_ms: float, **more: obj
     return ModelRow(name, kind, accuracy, latency_s, latency_bounds_s=bounds, **more)  # type: ignore[arg-type]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def models() -> tuple[ModelRow, ...]:
     return (
         model(
@@ -39,12 +39,12 @@ def models() -> tuple[ModelRow, ...]:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tradeoff(models: tuple[ModelRow, ...]) -> TradeoffInfo:
     return TradeoffInfo(models)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report(tradeoff: TradeoffInfo) -> ReportInfo:
     points = tuple(
         PredictedPoint(m * 1e-4, m * 1.02e-4, (m * 0.9e-4, m * 1.1e-4), m > 3) for m in (1, 2, 4, 8)
@@ -67,3 +67,8 @@ def report(tradeoff: TradeoffInfo) -> ReportInfo:
         command="mobinas run --seed 0",
         pick_command="mobinas pick out --max-latency-ms 1",
     )
+
+
+@pytest.fixture(scope="session")
+def page_html(report: ReportInfo) -> str:
+    return render_report(report)
