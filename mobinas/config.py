@@ -129,7 +129,7 @@ class TrainSection(_Section):
     learning_rate: float = Field(0.2, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
-    shift: float = Field(0.125, ge=0, lt=1, description="share of the side by which images move")
+    shift: float = Field(0.0625, ge=0, lt=1, description="share of the side by which images move")
     flip: bool = Field(False, description="mirror left to right; wrong for digits and letters")
     cutout: float = Field(0.0, ge=0, lt=1, description="side of a black square, as a share")
     baselines: tuple[str, ...] = ("mobilenet_v3_small", "mobilenet_v3_small_stride1", "plain_cnn")

@@ -66,7 +66,7 @@ def open_session(
         TargetError: This onnxruntime lacks the provider, or could not start it.
         MeasurementError: Not a model that this onnxruntime can open, or open dimensions beside the batch.
     """
-    provider = _checked_provider(target)
+    provider = checked_provider(target)
     source = _loadable(model)
     overrides: dict[str, int] = {}
     if not any_batch:
@@ -138,7 +138,12 @@ def example_feeds(
     return feeds
 
 
-def _checked_provider(target: Target) -> str:
+def checked_provider(target: Target) -> str:
+    """The provider that a target runs on here; the fake target's models run on the CPU.
+
+    Raises:
+        TargetError: The installed onnxruntime lacks it.
+    """
     provider = "CPUExecutionProvider" if target.provider == FAKE_PROVIDER else target.provider
     offered = available_providers()
     if provider not in offered:

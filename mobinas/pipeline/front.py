@@ -15,7 +15,7 @@ from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.load import subset
 from mobinas.progress import Progress
-from mobinas.search.finalists import pick_finalists
+from mobinas.search.finalists import finalists
 from mobinas.search.study import pareto_search
 from mobinas.supernet.bilevel import SupernetResult
 from mobinas.supernet.elastic import ElasticSupernet
@@ -87,5 +87,5 @@ def _judge(
 
 def choose_finalists(job: Job, result: SearchResult[Architecture]) -> tuple[Contender, ...]:
     """The networks to train: over the whole latency range, both ends always."""
-    chosen = pick_finalists(result, job.config.train.finalists)
+    chosen = finalists(result.history, OBJECTIVES, job.config.train.finalists)
     return tuple(Contender.finalist(evaluation.candidate) for evaluation in chosen)

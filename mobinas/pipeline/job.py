@@ -49,9 +49,9 @@ def run(
     directory = Path(out) if out is not None else Path("runs") / _slug(config.data)
     with RunFolder(directory, dump_toml(config)) as folder:
         from mobinas.pipeline.context import Job
-        from mobinas.runtime import check_provider
+        from mobinas.runtime import checked_provider
 
-        check_provider(target)
+        checked_provider(target)
         _run_steps(Job(config, folder, target, reporter or SilentReporter()))
     return load_front(directory)
 
