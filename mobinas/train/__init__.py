@@ -1,0 +1,1 @@
+"""Data, splits, augmentation and the training loop."""

@@ -1,0 +1,20 @@
+"""The kinds of data that `load_data` understands, one file each."""
+
+from mobinas.errors import DataError, did_you_mean
+from mobinas.train.adapters import digits
+from mobinas.train.adapters.base import Adapter
+
+ADAPTERS: tuple[Adapter, ...] = (digits.ADAPTER,)
+
+
+def adapter_for(spec: str) -> Adapter:
+    """The first adapter that takes this description of data.
+
+    Raises:
+        DataError: None does; with the nearest name.
+    """
+    for adapter in ADAPTERS:
+        if adapter.accepts(spec):
+            return adapter
+    names = [name for adapter in ADAPTERS for name in adapter.names]
+    raise DataError(f"no data set or folder '{spec}'{did_you_mean(spec, names)}")

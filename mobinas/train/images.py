@@ -1,0 +1,116 @@
+"""Images with labels, as one uint8 tensor, and how they are resized."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mobinas.errors import DataError
+
+_RESIZE_CHUNK = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageData:
+    """A labelled set of images of one size.
+
+    Attributes:
+        images: uint8, [n, channels, height, width].
+        labels: int64, [n], each a position in `classes`.
+        classes: Names of the classes.
+        name: What the data set is called in reports.
+        test: Images and labels that the data set itself keeps for the final test, if it does.
+
+    Raises:
+        DataError: A tensor of another type or shape, a label outside of `classes`, fewer than two classes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+    test: tuple[Tensor, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(
+                f"{self.name} has {len(self.classes)} class ({', '.join(self.classes) or 'none'}); "
+                "a classifier needs images of at least 2"
+            )
+        if len(set(self.classes)) != len(self.classes):
+            raise DataError(f"{self.name} names a class twice in {list(self.classes)}; name each class once")
+        check_images(self.images, self.labels, len(self.classes), self.name)
+        if self.test is not None:
+            check_images(*self.test, len(self.classes), f"the test part of {self.name}")
+            if self.test[0].shape[1:] != self.images.shape[1:]:
+                raise DataError(
+                    f"test images of {self.name} have shape {list(self.test[0].shape[1:])}, the others "
+                    f"{list(self.images.shape[1:])}; give both the same channels, height and width"
+                )
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return self.images.shape[1]
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of all pixels, labels and class names; the name does not count."""
+        sha = hashlib.sha256(repr((self.classes, list(self.images.shape))).encode())
+        for tensor in (self.images, self.labels, *(self.test or ())):
+            sha.update(tensor.contiguous().numpy())
+        return sha.hexdigest()[:16]
+
+
+def check_images(images: Tensor, labels: Tensor, n_classes: int, name: str) -> None:
+    """Refuses what is not a batch of labelled uint8 images.
+
+    Args:
+        images: uint8, [n, channels, height, width].
+        labels: int64, [n].
+        n_classes: Labels are smaller than this.
+        name: What the error message calls the images.
+
+    Raises:
+        DataError: With the value and the rule.
+    """
+    if images.ndim != 4 or images.dtype != torch.uint8:
+        raise DataError(
+            f"images of {name} are {images.dtype} of shape {list(images.shape)}; "
+            "they must be uint8 [n, channels, height, width]"
+        )
+    if not images.numel():
+        raise DataError(f"{name} holds no images (shape {list(images.shape)})")
+    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+        raise DataError(
+            f"labels of {name} are {labels.dtype} of shape {list(labels.shape)}; "
+            f"they must be int64, one for each of {len(images)} images"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= n_classes:
+        raise DataError(f"labels of {name} run from {low} to {high}; they must lie in 0 to {n_classes - 1}")
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Resizes uint8 images by antialiased bilinear interpolation.
+
+    Args:
+        images: uint8, [n, channels, any height, any width].
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+
+    Returns:
+        uint8, [n, channels, height, width]; the input itself where nothing changes.
+    """
+    if images.shape[2:] == (height, width):
+        return images
+    result = torch.empty((*images.shape[:2], height, width), dtype=torch.uint8)
+    for start in range(0, len(images), _RESIZE_CHUNK):
+        chunk = slice(start, start + _RESIZE_CHUNK)
+        x = functional.interpolate(
+            images[chunk].float(), size=(height, width), mode="bilinear", antialias=True, align_corners=False
+        )
+        result[chunk] = x.round_().clamp_(0, 255)
+    return result
