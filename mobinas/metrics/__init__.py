@@ -1,0 +1,1 @@
+"""Objectives, evaluations, Pareto fronts and their figures of merit; NumPy only."""

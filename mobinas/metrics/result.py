@@ -1,0 +1,64 @@
+"""What a search returns."""
+
+from dataclasses import dataclass
+from typing import Generic
+
+from mobinas.metrics.evaluation import CandidateT, Evaluation
+from mobinas.metrics.front import ParetoFront, Reference, reference_losses
+from mobinas.metrics.hypervolume import hypervolume
+from mobinas.metrics.objective import Objective
+from mobinas.metrics.score import DEFAULT_REFERENCE_S
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult(Generic[CandidateT]):
+    """The front and how it was found.
+
+    Attributes:
+        objectives: The axes.
+        front: The best of the history.
+        history: Every candidate that was evaluated, in order; infeasible and failed ones too.
+        rejected: Candidates that were known infeasible before any evaluation; they lack objectives.
+        exhausted: Whether the search ended because no further (feasible) candidate was to be found.
+    """
+
+    objectives: tuple[Objective, ...]
+    front: ParetoFront[CandidateT]
+    history: tuple[Evaluation[CandidateT], ...]
+    rejected: tuple[Evaluation[CandidateT], ...] = ()
+    exhausted: bool = False
+
+    @property
+    def members(self) -> tuple[Evaluation[CandidateT], ...]:
+        """The front's members."""
+        return self.front.members
+
+    def hypervolume(self, reference: Reference) -> float:
+        """See `ParetoFront.hypervolume`."""
+        return self.front.hypervolume(reference)
+
+    def hypervolume_curve(self, reference: Reference) -> tuple[float, ...]:
+        """The front's hypervolume after each evaluation of the history."""
+        corner = reference_losses(reference, self.objectives)
+        curve: list[float] = []
+        points: list[tuple[float, ...]] = []
+        for evaluation in self.history:
+            if evaluation.comparable(self.objectives):
+                new = evaluation.losses(self.objectives)
+                if not any(all(a <= b for a, b in zip(old, new, strict=True)) for old in points):
+                    points = [p for p in points if not all(a <= b for a, b in zip(new, p, strict=True))]
+                    points.append(new)
+            curve.append(hypervolume(points, corner))
+        return tuple(curve)
+
+    def knee(self) -> Evaluation[CandidateT]:
+        """See `ParetoFront.knee`."""
+        return self.front.knee()
+
+    def within(self, **bounds: float) -> tuple[Evaluation[CandidateT], ...]:
+        """See `ParetoFront.within`."""
+        return self.front.within(**bounds)
+
+    def best_score(self, reference_s: float = DEFAULT_REFERENCE_S) -> Evaluation[CandidateT]:
+        """See `ParetoFront.best_score`."""
+        return self.front.best_score(reference_s)

@@ -1,0 +1,70 @@
+"""Hypothesis strategies that all tests share."""
+
+from hypothesis import strategies as st
+
+from mobinas.arch.architecture import Architecture, CellBody, Task
+from mobinas.arch.genotype import N_INPUTS, Cell, Edge, Genotype
+from mobinas.arch.ops import OP_SETS, OPS
+from mobinas.arch.space import SearchSpace
+
+REAL_OPS = tuple(op for op in OPS if op != "none")
+
+
+@st.composite
+def cells(draw: st.DrawFn, max_nodes: int = 4) -> Cell:
+    """Cells as the constructor allows them: any number of edges, repeated sources, partial concat."""
+    n_nodes = draw(st.integers(1, max_nodes))
+    nodes = []
+    for number in range(N_INPUTS, N_INPUTS + n_nodes):
+        edges = st.builds(Edge, st.integers(0, number - 1), st.sampled_from(REAL_OPS))
+        nodes.append(tuple(draw(st.lists(edges, min_size=1, max_size=3))))
+    numbers = list(range(N_INPUTS, N_INPUTS + n_nodes))
+    concat = draw(st.lists(st.sampled_from(numbers), min_size=1, unique=True))
+    return Cell(tuple(nodes), tuple(concat))
+
+
+def genotypes(max_nodes: int = 4) -> st.SearchStrategy[Genotype]:
+    """Pairs of cells."""
+    return st.builds(Genotype, cells(max_nodes), cells(max_nodes))
+
+
+@st.composite
+def architectures(draw: st.DrawFn, max_nodes: int = 3, max_depth: int = 5) -> Architecture:
+    """Small architectures of both stems, from arbitrary cells."""
+    imagenet = draw(st.booleans())
+    body = CellBody(
+        draw(genotypes(max_nodes)),
+        draw(st.integers(2, max_depth)),
+        2 * draw(st.integers(1, 4)),
+        "imagenet" if imagenet else "cifar",
+    )
+    resolution = body.stride * draw(st.integers(1, 3 if imagenet else 6))
+    return Architecture(body, resolution, Task(draw(st.integers(2, 12)), draw(st.integers(1, 4))))
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> SearchSpace:
+    """Small search spaces, with one or two op sets."""
+    sets = draw(
+        st.lists(
+            st.sampled_from([OP_SETS["darts"], OP_SETS["seed"], ("conv_3x3",)]),
+            min_size=1,
+            max_size=2,
+            unique=True,
+        )
+    )
+    return SearchSpace(
+        Task(draw(st.integers(2, 10)), draw(st.integers(1, 3))),
+        tuple(draw(st.lists(st.sampled_from([4, 8, 12, 16]), min_size=1, max_size=3, unique=True))),
+        tuple(draw(st.lists(st.integers(2, 6), min_size=1, max_size=3, unique=True))),
+        tuple(draw(st.lists(st.sampled_from([2, 4, 8]), min_size=1, max_size=3, unique=True))),
+        tuple(sets),
+        nodes=draw(st.integers(1, 3)),
+    )
+
+
+def spaced_architectures() -> st.SearchStrategy[tuple[SearchSpace, Architecture]]:
+    """A search space with one of its architectures."""
+    return spaces().flatmap(
+        lambda space: st.randoms(use_true_random=False).map(lambda rng: (space, space.sample(rng)))
+    )
