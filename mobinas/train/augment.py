@@ -1,0 +1,74 @@
+"""Random changes of a whole batch of images at once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mobinas.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """What training does to its images; all lengths are shares of the side, so that they fit any resolution.
+
+    Attributes:
+        shift: Images move by up to this share in each direction (4 of 32 pixels are 0.125); black moves in.
+        flip: Every second image is mirrored left to right; wrong for digits and letters.
+        cutout: Side of one black square per image, anywhere (https://arxiv.org/abs/1708.04552); 0 for none.
+    """
+
+    shift: float = 0.125
+    flip: bool = False
+    cutout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "cutout"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ConfigError(f"augment.{name} is {value}; it is a share of the side, from 0 to below 1")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Changes each image on its own.
+
+        Args:
+            images: uint8, [n, channels, height, width]; not changed.
+            generator: Draws everything.
+
+        Returns:
+            uint8 of the same shape.
+        """
+        images = self._moved(images, generator)
+        if self.cutout:
+            keep = _outside_square(len(images), images.shape[2], images.shape[3], self.cutout, generator)
+            images = images * keep.to(images.device)
+        return images
+
+    def _moved(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        n, _, height, width = images.shape
+        pad = round(self.shift * max(height, width))
+        if not pad and not self.flip:
+            return images
+        top, left = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator)
+        rows = top + torch.arange(height)
+        columns = left + torch.arange(width)
+        if self.flip:
+            mirrored = torch.rand((n, 1), generator=generator) < 0.5
+            columns = torch.where(mirrored, columns.flip(1), columns)
+        padded = functional.pad(images, (pad, pad, pad, pad))
+        where = torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]
+        # Gathered as [n, height, width, channels], the memory layout that convolutions on a CPU like best.
+        moved: Tensor = padded.permute(0, 2, 3, 1)[where]
+        return moved.permute(0, 3, 1, 2)
+
+
+def _outside_square(n: int, height: int, width: int, side: float, generator: torch.Generator) -> Tensor:
+    """uint8 [n, 1, height, width]: 0 in a square around a random pixel of each image, else 1."""
+    centres = torch.rand((2, n, 1), generator=generator)
+    inside = [
+        (torch.arange(length) - (centre * length).floor() + 0.5).abs() < side * length / 2
+        for length, centre in zip((height, width), centres, strict=True)
+    ]
+    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return (~square).to(torch.uint8)

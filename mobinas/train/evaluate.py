@@ -1,0 +1,70 @@
+"""What a network answers."""
+
+import torch
+from torch import Tensor, nn
+
+from mobinas.train.splits import Normalisation, Part
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the parameters of a network lie."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def logits_of(
+    module: nn.Module,
+    part: Part,
+    *,
+    resolution: int,
+    normalisation: Normalisation,
+    batch_size: int = 512,
+) -> Tensor:
+    """The logits of all images of a part.
+
+    Args:
+        module: Runs in evaluation mode; its mode is restored.
+        part: The images.
+        resolution: To which they are resized, in pixels.
+        normalisation: What is done to the pixels.
+        batch_size: Images at a time; no matter for the result.
+
+    Returns:
+        float32, [n, classes], on the CPU.
+    """
+    mode, device = module.training, device_of(module)
+    module.eval()
+    try:
+        with torch.inference_mode():
+            results = []
+            for start in range(0, len(part), batch_size):
+                positions = torch.arange(start, min(start + batch_size, len(part)))
+                images = part.batch(positions, resolution).to(device)
+                output = module(normalisation(images).contiguous(memory_format=torch.channels_last))
+                results.append((output[0] if isinstance(output, tuple) else output).cpu())
+    finally:
+        module.train(mode)
+    # A clone made outside of inference mode is an ordinary tensor.
+    return torch.cat(results).clone()
+
+
+def evaluate(
+    module: nn.Module,
+    part: Part,
+    *,
+    resolution: int,
+    normalisation: Normalisation,
+    batch_size: int = 512,
+) -> float:
+    """The share of a part's images whose largest logit is their label's, in [0, 1].
+
+    Args:
+        module: Runs in evaluation mode; its mode is restored.
+        part: Images and labels.
+        resolution: To which the images are resized, in pixels.
+        normalisation: What is done to the pixels.
+        batch_size: Images at a time; no matter for the result.
+    """
+    logits = logits_of(
+        module, part, resolution=resolution, normalisation=normalisation, batch_size=batch_size
+    )
+    return float((logits.argmax(dim=1) == part.labels).double().mean())

@@ -1,0 +1,245 @@
+"""The training loop: one network, one part of the data, one recipe."""
+
+import copy
+import hashlib
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobinas.errors import TrainingError
+from mobinas.nets.batch_norm import recalibrate
+from mobinas.progress import Progress, silent
+from mobinas.train.checkpoint import TrainingState
+from mobinas.train.evaluate import device_of, evaluate, logits_of
+from mobinas.train.recipe import Recipe
+from mobinas.train.splits import Normalisation, Part
+
+__all__ = ["Recipe", "TrainResult", "evaluate", "logits_of", "seconds_per_epoch", "train"]
+
+# Of the auxiliary classifier's loss (DARTS, appendix A.2).
+_AUXILIARY_WEIGHT = 0.4
+_STEPS_BETWEEN_REPORTS = 50
+_CALIBRATION_IMAGES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training saw.
+
+    Attributes:
+        losses: Mean training loss of each epoch, label smoothing included.
+        accuracies: Share of right answers on the augmented training images of each epoch.
+        seconds: Wall-clock time, of all sessions together when it was resumed.
+        learning_rate_scale: 1, or 0.5 after a loss that was not finite.
+    """
+
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    seconds: float
+    learning_rate_scale: float
+
+
+def train(
+    module: nn.Module,
+    part: Part,
+    recipe: Recipe,
+    *,
+    resolution: int,
+    normalisation: Normalisation,
+    seed: int,
+    progress: Progress = silent,
+    checkpoint: Path | None = None,
+) -> TrainResult:
+    """Trains a network in place and takes its batch-normalisation statistics anew at the end.
+
+    A loss that is not finite takes the network back to the last whole epoch, once, at half the learning rate.
+    PyTorch's global generator (dropout draws from it) is seeded inside and restored.
+
+    Args:
+        module: On any device; ends in evaluation mode.
+        part: Training images and labels.
+        recipe: How.
+        resolution: To which images are resized, in pixels.
+        normalisation: What is done to the pixels.
+        seed: Draws order, augmentation and dropout.
+        progress: Told the steps done.
+        checkpoint: Written after each epoch; where it exists, training continues from it and ends with
+            the very same weights (on a CPU).
+
+    Raises:
+        TrainingError: The loss was not finite again, or the checkpoint is of another training.
+    """
+    state = TrainingState(
+        module, _optimiser(module, recipe), _identity(module, recipe, part, resolution, seed)
+    )
+    if checkpoint is not None:
+        state.load(checkpoint)
+    run = _Run(module, part, recipe, resolution, normalisation, seed, state, progress)
+    with torch.random.fork_rng():
+        while state.epoch < recipe.epochs:
+            good = state.snapshot()
+            started = time.perf_counter()
+            outcome = run.epoch()
+            if outcome is None:
+                _back_off(state, good, recipe)
+                continue
+            state.record(*outcome, time.perf_counter() - started)
+            if checkpoint is not None:
+                state.save(checkpoint)
+    run.finish()
+    return TrainResult(tuple(state.losses), tuple(state.accuracies), state.seconds, state.scale)
+
+
+def seconds_per_epoch(
+    module: nn.Module,
+    part: Part,
+    recipe: Recipe,
+    *,
+    resolution: int,
+    normalisation: Normalisation,
+    steps: int = 3,
+) -> float:
+    """Estimates the time of an epoch from a few steps, on a copy of the network.
+
+    Args:
+        module: Not changed.
+        part: Training images.
+        recipe: Batch size and augmentation matter.
+        resolution: To which images are resized, in pixels.
+        normalisation: What is done to the pixels.
+        steps: Timed, after one that is not.
+
+    Returns:
+        Seconds, at least a nanosecond.
+    """
+    twin = copy.deepcopy(module)
+    state = TrainingState(twin, _optimiser(twin, recipe), "timing")
+    run = _Run(twin, part, recipe, resolution, normalisation, 0, state, silent)
+    batches = _batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
+    times = []
+    with torch.random.fork_rng():
+        for positions in itertools.islice(itertools.cycle(batches), steps + 1):
+            started = time.perf_counter()
+            run.step(positions, 0.0)
+            times.append(time.perf_counter() - started)
+    return max(median(times[1:]) * len(batches), 1e-9)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One training under way."""
+
+    module: nn.Module
+    part: Part
+    recipe: Recipe
+    resolution: int
+    normalisation: Normalisation
+    seed: int
+    state: TrainingState
+    progress: Progress
+    generator: torch.Generator = field(default_factory=torch.Generator)
+
+    def epoch(self) -> tuple[float, float] | None:
+        """Mean loss and accuracy of one pass, or None when a loss was not finite."""
+        epoch, recipe = self.state.epoch, self.recipe
+        # Each epoch's draws depend on seed and number alone, so a resumed training repeats them.
+        self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        torch.manual_seed(self.seed * 1_000_003 + epoch)
+        self.module.train()
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        batches = _batches(len(self.part), recipe.batch_size, self.generator)
+        steps = len(batches) * recipe.epochs
+        total_loss, right = 0.0, 0
+        for k, positions in enumerate(batches):
+            step = epoch * len(batches) + k
+            rate = recipe.learning_rate_at(step, steps) * self.state.scale
+            loss, hits = self.step(positions, rate)
+            if not math.isfinite(loss):
+                return None
+            total_loss += loss * len(positions)
+            right += hits
+            if k + 1 == len(batches) or (k + 1) % _STEPS_BETWEEN_REPORTS == 0:
+                self.progress(step + 1, steps, f"epoch {epoch + 1} of {recipe.epochs}, loss {loss:.3f}")
+        return total_loss / len(self.part), right / len(self.part)
+
+    def step(self, positions: Tensor, rate: float) -> tuple[float, int]:
+        """Loss and number of right answers of one batch, after whose gradient the weights have moved."""
+        optimiser, device = self.state.optimiser, device_of(self.module)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        images = self.recipe.augment(self.part.batch(positions, self.resolution), self.generator)
+        labels = self.part.labels[positions].to(device)
+        output = self.module(self.normalised(images.to(device)))
+        loss, logits = _loss(output, labels, self.recipe.label_smoothing)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        return value, int((logits.detach().argmax(dim=1) == labels).sum())
+
+    def normalised(self, images: Tensor) -> Tensor:
+        return self.normalisation(images).contiguous(memory_format=torch.channels_last)
+
+    def finish(self) -> None:
+        """Takes the statistics over training images as they are, without augmentation."""
+        generator = torch.Generator().manual_seed(self.seed)
+        recalibrate(self.module, self._calibration(generator))
+        self.module.eval()
+        self.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    def _calibration(self, generator: torch.Generator) -> Iterator[Tensor]:
+        device = device_of(self.module)
+        order = torch.randperm(len(self.part), generator=generator)[:_CALIBRATION_IMAGES]
+        for positions in order.tensor_split(max(1, round(len(order) / (2 * self.recipe.batch_size)))):
+            yield self.normalised(self.part.batch(positions, self.resolution).to(device))
+
+
+def _optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        [group for group in groups if group["params"]],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+    )
+
+
+def _batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Shuffled positions, in batches whose sizes differ by at most one: no remainder of a single image."""
+    return torch.randperm(n, generator=generator).tensor_split(max(1, round(n / batch_size)))
+
+
+def _loss(output: Tensor | tuple[Tensor, ...], labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    outputs = output if isinstance(output, tuple) else (output,)
+    losses = [nn.functional.cross_entropy(o, labels, label_smoothing=smoothing) for o in outputs]
+    return losses[0] + _AUXILIARY_WEIGHT * sum(losses[1:]), outputs[0]
+
+
+def _back_off(state: TrainingState, good: dict[str, Any], recipe: Recipe) -> None:
+    if state.scale < 1:
+        raise TrainingError(
+            f"the loss was not finite in epoch {state.epoch + 1}, also at half the learning rate of "
+            f"{recipe.learning_rate:g}; set a learning rate of {recipe.learning_rate / 10:g} or less, "
+            "and check the images"
+        )
+    state.restore(good)
+    state.scale = 0.5
+
+
+def _identity(module: nn.Module, recipe: Recipe, part: Part, resolution: int, seed: int) -> str:
+    shapes = repr([(name, list(tensor.shape)) for name, tensor in module.state_dict().items()])
+    digest = hashlib.sha256(shapes.encode() + part.labels.numpy().tobytes()).hexdigest()[:8]
+    return f"{recipe}, {resolution} px, seed {seed}, {len(part)} images, network and labels {digest}"
