@@ -57,6 +57,10 @@ class _EdgeConv(nn.Module):
             # Unlike repeat, cat keeps channels_last, where depthwise convolutions are several times faster.
             x, per_edge = torch.cat([x] * k, dim=1), True
         groups = layer.groups * (k if per_edge else 1)
+        if layer.kernel == (1, 1):
+            # torch's own strided 1x1 convolution corrupts memory where channels are few; see nets.module.
+            rows, columns = layer.stride
+            return nn.functional.conv2d(x[:, :, ::rows, ::columns], self.weight, groups=groups)
         return nn.functional.conv2d(x, self.weight, None, layer.stride, layer.padding, layer.dilation, groups)
 
 
