@@ -33,13 +33,14 @@ class GraphModule(nn.Module):
         layers: The modules with parameters, by node name.
     """
 
-    def __init__(self, graph: Graph, *, seed: int | None = None) -> None:
+    def __init__(self, graph: Graph, *, seed: int | None = None, initialise: bool = True) -> None:
         """Builds the modules.
 
         Args:
             graph: What to compute.
             seed: Draws the initial weights (He, fan out) from a generator of its own; without one, PyTorch's
                 global generator draws them.
+            initialise: False where all weights are replaced anyway.
         """
         super().__init__()
         self.graph = graph
@@ -47,7 +48,7 @@ class GraphModule(nn.Module):
         self.layers = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
         self._last_use = _last_uses(graph)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        for module in self.layers.values():
+        for module in self.layers.values() if initialise else ():
             _initialise(module, generator)
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -83,6 +83,6 @@ def endless_batches(n: int, batch_size: int, generator: torch.Generator) -> Iter
         yield from shuffled_batches(n, batch_size, generator)
 
 
-def cosine(start: float, end: float, step: int, steps: int) -> float:
+def cosine(start: float, end: float, step: float, steps: float) -> float:
     """Half a cosine from `start` at step 0 towards `end` at step `steps`."""
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(max(step, 0.0) / max(steps, 1.0), 1.0)))
