@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_finite_backs_off_once_and_then_stops(
         return plain(search, positions, rate)
 
     monkeypatch.setattr(BilevelSearch, "weight_step", broken)
-    with pytest.raises(TrainingError, match="not finite in epoch 2.*set learning_rate"):
+    with pytest.raises(TrainingError, match=r"not finite in epoch 2.*set learning_rate"):
         search_supernet(SPACE, digits, _settings(), seed=0, checkpoint=path)
     assert scales == [1.0, 0.5]
     monkeypatch.setattr(BilevelSearch, "weight_step", plain)
@@ -181,5 +181,5 @@ def test_bad_settings(digits: Splits) -> None:
         MethodSettings(method="dart")
     with pytest.raises(ConfigError, match="epochs is 0"):
         MethodSettings(epochs=0)
-    with pytest.raises(TrainingError, match="part 'weights' has .* set it to"):
+    with pytest.raises(TrainingError, match=r"part 'weights' has .* set it to"):
         search_supernet(SPACE, digits, MethodSettings(batch_size=1000), seed=0)

@@ -192,3 +192,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_reason(digits: Splits) -> None
         supernet.parameters["head/linear.bias"].fill_(float("nan"))
     with pytest.raises(TrainingError, match="not finite"):
         train_elastic(supernet, digits, UNIFORM, QUICK, seed=0)
+
+
+def test_segments_sum_to_the_channels_for_grey_images_too() -> None:
+    rng = random.Random(0)
+    for _ in range(20):
+        assert all(sum(n.segments) == n.shape[0] for n in lower(SPACE.sample(rng)).nodes)
