@@ -101,7 +101,8 @@ def _infer_segments(layer: Layer, sources: list[Node], channels: int) -> tuple[i
             return tuple(segment for source in sources for segment in source.segments)
         case Conv2d():
             # A depthwise filter keeps its channel where it was; a mixture starts a new order.
-            return sources[0].segments if layer.groups == layer.in_channels else (channels,)
+            depthwise = layer.groups == layer.in_channels == layer.out_channels
+            return sources[0].segments if depthwise else (channels,)
         case Linear():
             return (channels,)
         case Add():

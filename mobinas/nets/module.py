@@ -33,13 +33,14 @@ class GraphModule(nn.Module):
         layers: The modules with parameters, by node name.
     """
 
-    def __init__(self, graph: Graph, *, seed: int | None = None) -> None:
+    def __init__(self, graph: Graph, *, seed: int | None = None, initialise: bool = True) -> None:
         """Builds the modules.
 
         Args:
             graph: What to compute.
             seed: Draws the initial weights (He, fan out) from a generator of its own; without one, PyTorch's
                 global generator draws them.
+            initialise: False where all weights are replaced anyway.
         """
         super().__init__()
         self.graph = graph
@@ -47,7 +48,7 @@ class GraphModule(nn.Module):
         self.layers = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
         self._last_use = _last_uses(graph)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        for module in self.layers.values():
+        for module in self.layers.values() if initialise else ():
             _initialise(module, generator)
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -90,7 +91,8 @@ def _last_uses(graph: Graph) -> list[list[int]]:
 def _module(layer: Layer) -> nn.Module | None:
     match layer:
         case Conv2d():
-            return nn.Conv2d(
+            strided_pointwise = layer.kernel == (1, 1) and layer.stride != (1, 1)
+            return (_StridedPointwise if strided_pointwise else nn.Conv2d)(
                 layer.in_channels,
                 layer.out_channels,
                 layer.kernel,
@@ -108,6 +110,18 @@ def _module(layer: Layer) -> nn.Module | None:
             return None
         case _:
             assert_never(layer)
+
+
+class _StridedPointwise(nn.Conv2d):
+    """A 1x1 convolution with a stride, as one of stride 1 on the pixels that count.
+
+    The same mathematics; torch 2.13's own kernel for it writes past its buffers on a CPU when a channels_last
+    input has fewer than 8 channels ("corrupted double-linked list").
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return nn.functional.conv2d(input[:, :, ::rows, ::columns], self.weight, groups=self.groups)
 
 
 def _flat_for(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:

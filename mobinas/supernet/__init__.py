@@ -1,0 +1,1 @@
+"""Weight sharing: the methods that find cells, and the elastic supernet that judges whole architectures."""

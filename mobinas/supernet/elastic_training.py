@@ -1,0 +1,256 @@
+"""Training of the elastic supernet: single paths, the sandwich rule, in-place distillation."""
+
+import copy
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobinas.arch.architecture import Architecture
+from mobinas.arch.probabilities import Probabilities
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import ConfigError, TrainingError
+from mobinas.progress import Progress, silent
+from mobinas.supernet.checkpoint import (
+    check_batch_size,
+    cosine,
+    identity_of,
+    load_state,
+    save_state,
+    shuffled_batches,
+)
+from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.train.augment import Augment
+from mobinas.train.splits import Splits
+
+
+@dataclass(frozen=True, slots=True)
+class ElasticSettings:
+    """How the elastic supernet is trained.
+
+    Each step runs several paths on one batch (Yu et al., 2020, BigNAS, https://arxiv.org/abs/2003.11142): the
+    smallest size of the space, some random sizes and, in every `largest_every`-th step, the largest one, from
+    whose answers the others then learn too.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        random_paths: Architectures of random size a step, besides the largest and the smallest.
+        largest_every: Steps from one with the largest size to the next; 1 is the sandwich rule as published.
+            The largest path costs more than all others together.
+        uniform: Share of choices of ops and edges that do not follow the probabilities.
+        learning_rate: Of Nesterov SGD at the start of a half cosine, after a warm-up of 10 % of the steps.
+        momentum: Of SGD.
+        weight_decay: On weights of convolutions and linear layers.
+        gradient_clip: Largest norm of the gradient.
+        distillation: Share of the largest path's answers in the targets of the others.
+        label_smoothing: See https://arxiv.org/abs/1512.00567.
+        augment: What is done to the images.
+    """
+
+    epochs: int = 15
+    batch_size: int = 96
+    random_paths: int = 1
+    largest_every: int = 3
+    uniform: float = 0.3
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    gradient_clip: float = 5.0
+    distillation: float = 0.5
+    label_smoothing: float = 0.1
+    augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate", "gradient_clip"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("uniform", "distillation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it is a share between 0 and 1")
+        if self.batch_size < 2 or self.random_paths < 0 or self.largest_every < 1:
+            raise ConfigError(
+                "batch_size must be at least 2, random_paths 0 or more, largest_every 1 or more"
+            )
+
+
+def train_elastic(
+    supernet: ElasticSupernet,
+    splits: Splits,
+    probabilities: Probabilities,
+    settings: ElasticSettings | None = None,
+    *,
+    seed: int,
+    progress: Progress = silent,
+    checkpoint: Path | None = None,
+) -> tuple[float, ...]:
+    """Trains the shared weights in place, on the weights and the alphas part together.
+
+    Args:
+        supernet: Its weights are changed.
+        splits: Only its training images are used.
+        probabilities: Of ops and edges, around which cells are drawn.
+        settings: How.
+        seed: Draws images, cells and sizes.
+        progress: Told the epochs done.
+        checkpoint: Written after each epoch; where it exists the training goes on from it and, on a CPU, ends
+            with the very same weights.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        TrainingError: A loss was not finite, again at half the learning rate; a batch is larger than the
+            training part; or the checkpoint is of another training.
+    """
+    settings = settings or ElasticSettings()
+    check_batch_size(settings.batch_size, {"training": len(splits.training)})
+    run = _ElasticRun(supernet, splits, probabilities, settings, seed)
+    identity = identity_of(supernet.space, settings, seed, splits.training)
+    if checkpoint is not None and (state := load_state(checkpoint, identity)) is not None:
+        run.restore(state)
+    while len(run.losses) < settings.epochs:
+        good = copy.deepcopy(run.state())
+        loss = run.epoch(progress)
+        if not math.isfinite(loss):
+            run.restore(good)
+            if run.scale < 1:
+                raise TrainingError(
+                    f"the elastic supernet's loss was not finite in epoch {len(run.losses) + 1}, also at "
+                    f"half the learning rate; set it to {settings.learning_rate / 10:g} or less"
+                )
+            run.scale = 0.5
+            continue
+        run.losses.append(loss)
+        progress(len(run.losses), settings.epochs, f"elastic epoch {len(run.losses)}, loss {loss:.3f}")
+        if checkpoint is not None:
+            save_state(checkpoint, identity, run.state())
+    return tuple(run.losses)
+
+
+def with_size(choose: Callable[..., Any], pick: Callable[[tuple[int, ...]], int]) -> Callable[..., Any]:
+    """A chooser that leaves cells to `choose` and takes `pick` of resolutions, depths and widths."""
+
+    def chooser(name: str, options: Any, /) -> Any:
+        return pick(options) if name in ("resolution", "depth", "width") else choose(name, options)
+
+    return chooser
+
+
+@dataclass(slots=True)
+class _ElasticRun:
+    """One training under way."""
+
+    supernet: ElasticSupernet
+    splits: Splits
+    probabilities: Probabilities
+    settings: ElasticSettings
+    seed: int
+    losses: list[float] = field(default_factory=list)
+    scale: float = 1.0
+    optimiser: torch.optim.SGD = field(init=False)
+
+    def __post_init__(self) -> None:
+        parameters = list(self.supernet.parameters.values())
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.SGD(
+            groups, self.settings.learning_rate, self.settings.momentum, nesterov=self.settings.momentum > 0
+        )
+
+    def epoch(self, progress: Progress) -> float:
+        """The mean loss of one pass; not finite as soon as one step's is not."""
+        number, settings = len(self.losses), self.settings
+        # Draws depend on seed and epoch alone, so a training that is resumed repeats them.
+        draw = self.seed * 1_000_003 + number
+        generator, rng = torch.Generator().manual_seed(draw), random.Random(draw)
+        part, total = self.splits.training, 0.0
+        batches = shuffled_batches(len(part), settings.batch_size, generator)
+        steps = len(batches) * settings.epochs
+        for k, positions in enumerate(batches):
+            rate = self._rate(number * len(batches) + k, steps) * self.scale
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            paths = list(self.paths(rng, k))
+            loss = self.step(positions, paths, generator, taught=k % settings.largest_every == 0)
+            if not math.isfinite(loss):
+                return loss
+            total += loss
+        return total / len(batches)
+
+    def _rate(self, step: int, steps: int) -> float:
+        rising = 0.1 * steps
+        peak = self.settings.learning_rate
+        if step + 1 < rising:
+            return peak * (step + 1) / rising
+        return cosine(peak, 0.0, step - rising, steps - rising)
+
+    def paths(self, rng: random.Random, step: int) -> Iterator[Architecture]:
+        """The largest (in some steps), random and the smallest size, each with cells of its own."""
+        space: SearchSpace = self.supernet.space
+        choose = self.probabilities.chooser(rng, self.settings.uniform)
+        if step % self.settings.largest_every == 0:
+            yield space.build(with_size(choose, max))
+        for _ in range(self.settings.random_paths):
+            yield space.build(choose)
+        yield space.build(with_size(choose, min))
+
+    def step(
+        self, positions: Tensor, paths: list[Architecture], generator: torch.Generator, *, taught: bool
+    ) -> float:
+        """Mean loss of the paths on one batch, after whose gradients the weights have moved.
+
+        Args:
+            positions: Of the images.
+            paths: What is run, one after the other.
+            generator: Draws the augmentation.
+            taught: Whether the first path teaches the others.
+        """
+        part, settings, total = self.splits.training, self.settings, 0.0
+        labels = part.labels[positions]
+        teacher: Tensor | None = None
+        # One draw of the augmentation for all resolutions: the paths see the same changes of the same images.
+        draw = generator.get_state()
+        for path in paths:
+            generator.set_state(draw)
+            raw = settings.augment(part.batch(positions, path.resolution), generator)
+            images = self.splits.normalisation(raw).contiguous(memory_format=torch.channels_last)
+            logits = self.supernet.path(path, images)
+            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+            if teacher is not None and settings.distillation:
+                soft = nn.functional.cross_entropy(logits, teacher)
+                loss = (1 - settings.distillation) * loss + settings.distillation * soft
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                return value
+            (loss / len(paths)).backward()  # type: ignore[no-untyped-call]
+            total += value / len(paths)
+            if taught and teacher is None:
+                teacher = torch.softmax(logits.detach(), dim=1)
+        nn.utils.clip_grad_norm_(self.supernet.parameters.values(), settings.gradient_clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return total
+
+    def state(self) -> dict[str, Any]:
+        """All that changes from epoch to epoch; not a copy."""
+        return {
+            "weights": self.supernet.state(),
+            "optimiser": self.optimiser.state_dict(),
+            "losses": list(self.losses),
+            "scale": self.scale,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a state of this training."""
+        self.supernet.restore(state["weights"])
+        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
+        self.optimiser.zero_grad(set_to_none=True)
+        self.losses, self.scale = list(state["losses"]), state["scale"]

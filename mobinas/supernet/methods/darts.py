@@ -1,0 +1,48 @@
+"""DARTS (Liu, Simonyan and Yang, 2019, https://arxiv.org/abs/1806.09055), first order."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mobinas.arch.probabilities import Probabilities
+from mobinas.supernet.relaxation import CellWeights, Method, Mixture, Relaxation, initial_alphas
+
+
+class DartsRelaxation(Relaxation):
+    """A softmax over the ops of each edge (eq. 2); separate alphas for normal and reduction cells.
+
+    Attributes:
+        normal: [edges, ops] alphas of the normal cells.
+        reduction: [edges, ops] alphas of the reduction cells.
+    """
+
+    def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
+        super().__init__(ops, nodes)
+        generator = torch.Generator().manual_seed(seed)
+        self.normal = initial_alphas(nodes, len(self.ops), generator)
+        self.reduction = initial_alphas(nodes, len(self.ops), generator)
+
+    def forward(self) -> Mixture:
+        """Softmaxed alphas; a node is the plain sum of its edges."""
+        return Mixture(_softmax(self.normal), _softmax(self.reduction))
+
+    def probabilities(self) -> Probabilities:
+        """Softmaxed alphas; every edge has the same share."""
+        with torch.no_grad():
+            ops = [torch.softmax(a.double(), dim=1).tolist() for a in (self.normal, self.reduction)]
+        even = [1.0] * len(self.normal)
+        return Probabilities.of(self.ops, ops[0], ops[1], even, even)
+
+
+def _softmax(alphas: Tensor) -> CellWeights:
+    return CellWeights(torch.softmax(alphas, dim=1), torch.ones_like(alphas[:, 0]))
+
+
+DARTS = Method(
+    name="darts",
+    summary="softmax over all ops on every edge, first order; the reference of the family",
+    relax=DartsRelaxation,
+    warm_up_share=0.0,
+    learning_rate=3e-4,
+)

@@ -1,0 +1,94 @@
+"""What a one-shot method is made of: architecture parameters and how they weight ops and edges."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mobinas.arch.genotype import N_INPUTS
+from mobinas.arch.probabilities import Probabilities, edge_slots
+
+# Xu et al. and Liu et al. start all alphas near zero, so that no op has a lead.
+INITIAL_STD = 1e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellWeights:
+    """What multiplies each op on each edge of a cell.
+
+    Attributes:
+        ops: [edges, ops].
+        edges: [edges].
+    """
+
+    ops: Tensor
+    edges: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixture:
+    """Weights of both cells for one forward pass."""
+
+    normal: CellWeights
+    reduction: CellWeights
+
+
+class Relaxation(nn.Module, ABC):
+    """Architecture parameters of one method; registered, so that they are saved with the network.
+
+    Attributes:
+        ops: Names of the ops.
+        nodes: Intermediate nodes per cell.
+        partial: K, where 1/K of the channels enter the mixed ops.
+    """
+
+    partial: int = 1
+
+    def __init__(self, ops: Sequence[str], nodes: int) -> None:
+        super().__init__()
+        self.ops, self.nodes = tuple(ops), nodes
+
+    @abstractmethod
+    def forward(self) -> Mixture:
+        """The weights for the next forward pass, differentiable in the parameters."""
+
+    @abstractmethod
+    def probabilities(self) -> Probabilities:
+        """What the parameters say at this point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to search, as chosen by name.
+
+    Attributes:
+        name: Key in `METHODS`.
+        summary: One line for users.
+        relax: Makes the relaxation from ops, nodes and a seed.
+        warm_up_share: Share of the epochs before the architecture parameters move.
+        learning_rate: Of the architecture parameters, as published (50 epochs).
+    """
+
+    name: str
+    summary: str
+    relax: Callable[[Sequence[str], int, int], Relaxation]
+    warm_up_share: float
+    learning_rate: float
+
+
+def initial_alphas(nodes: int, ops: int, generator: torch.Generator) -> nn.Parameter:
+    """[edges, ops] small random numbers."""
+    return nn.Parameter(INITIAL_STD * torch.randn(len(edge_slots(nodes)), ops, generator=generator))
+
+
+def initial_betas(nodes: int, generator: torch.Generator) -> nn.Parameter:
+    """[edges] small random numbers."""
+    return nn.Parameter(INITIAL_STD * torch.randn(len(edge_slots(nodes)), generator=generator))
+
+
+def softmax_by_node(betas: Tensor, nodes: int) -> Tensor:
+    """Softmax over the edges into each node: [edges] to [edges], each node's sum 1."""
+    counts = [N_INPUTS + k for k in range(nodes)]
+    return torch.cat([torch.softmax(part, dim=0) for part in torch.split(betas, counts)])

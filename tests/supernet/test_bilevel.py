@@ -1,0 +1,185 @@
+import math
+
+import pytest
+import torch
+
+from mobinas.arch.architecture import Task
+from mobinas.arch.probabilities import Probabilities
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import ConfigError, TrainingError
+from mobinas.supernet.bilevel import (
+    BilevelSearch,
+    MethodSettings,
+    likeliest_genotype,
+    mean_entropy,
+    network_size,
+    search_supernet,
+)
+from mobinas.supernet.methods import METHODS
+from mobinas.train.data import load_data
+from mobinas.train.splits import Splits, split
+
+OPS = ("none", "skip_connect", "conv_3x3", "max_pool_3x3")
+SPACE = SearchSpace(Task(10, 1), (8, 16), (3, 4), (2, 4, 8), (OPS,), nodes=2)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Splits:
+    return split(load_data("digits", limit=400), seed=0)
+
+
+def _settings(method: str = "darts", epochs: int = 2) -> MethodSettings:
+    return MethodSettings(method=method, epochs=epochs, batch_size=64, warm_up_share=0.0)
+
+
+def _copy(parameters) -> list[torch.Tensor]:  # type: ignore[no-untyped-def]
+    return [p.detach().clone() for p in parameters]
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_no_parameter_is_in_both_optimisers_and_none_is_in_neither(method: str, digits: Splits) -> None:
+    search = BilevelSearch(SPACE, digits, _settings(method), 0)
+    weights, alphas = (
+        {id(p) for group in optimiser.param_groups for p in group["params"]}
+        for optimiser in (search.weight_optimiser, search.alpha_optimiser)
+    )
+    assert not weights & alphas
+    assert weights | alphas == {id(p) for p in search.network.parameters()}
+    assert isinstance(search.alpha_optimiser, torch.optim.Adam)
+    assert search.alpha_optimiser.defaults["betas"] == (0.5, 0.999)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_each_step_moves_its_own_parameters_and_leaves_no_gradient(method: str, digits: Splits) -> None:
+    search = BilevelSearch(SPACE, digits, _settings(method), 0)
+    alphas, weights = list(search.network.relaxation.parameters()), list(search.network.weight_parameters())
+    old_alphas, old_weights = _copy(alphas), _copy(weights)
+    search.alpha_step(torch.arange(64))
+    assert all(p.grad is None for p in search.network.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(old_weights, weights, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(old_alphas, alphas, strict=True))
+    old_alphas = _copy(alphas)
+    search.weight_step(torch.arange(64), 0.1)
+    assert all(p.grad is None for p in search.network.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(old_alphas, alphas, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(old_weights, weights, strict=True))
+
+
+def test_each_step_reads_its_own_part(digits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = BilevelSearch(SPACE, digits, _settings(), 0)
+    read = []
+    plain = type(digits.weights).batch
+    monkeypatch.setattr(
+        type(digits.weights), "batch", lambda part, *args: (read.append(part), plain(part, *args))[1]
+    )
+    search.alpha_step(torch.arange(8))
+    search.weight_step(torch.arange(8), 0.1)
+    assert read[0] is digits.alphas and read[1] is digits.weights
+
+
+def test_the_alpha_step_is_adam_on_the_gradient_of_its_batch(digits: Splits) -> None:
+    search = BilevelSearch(SPACE, digits, _settings(), 0)
+    network, positions = search.network, torch.arange(64)
+    images = digits.normalisation(digits.alphas.batch(positions, search.resolution))
+    loss = torch.nn.functional.cross_entropy(network(images), digits.alphas.labels[positions])
+    alphas = network.relaxation.normal
+    (gradient,) = torch.autograd.grad(loss, [alphas])
+    gradient = gradient + 1e-3 * alphas.detach()
+    expected = alphas.detach() - search.alpha_learning_rate * gradient / (gradient.abs() + 1e-8)
+    search.alpha_step(positions)
+    torch.testing.assert_close(alphas.detach(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_warm_up_leaves_the_architecture_alone(digits: Splits) -> None:
+    settings = MethodSettings(method="pc-darts", epochs=2, batch_size=64, warm_up_share=0.5)
+    search = BilevelSearch(SPACE, digits, settings, 0)
+    before = _copy(search.network.relaxation.parameters())
+    assert search.epoch()
+    assert all(torch.equal(a, b) for a, b in zip(before, search.network.relaxation.parameters(), strict=True))
+    assert search.history[0].alpha_loss is None
+    assert search.epoch()
+    assert search.history[1].alpha_loss is not None
+    assert BilevelSearch(SPACE, digits, MethodSettings("pc-darts", 50), 0).warm_up_epochs == 15
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_search_learns_and_reports(method: str, digits: Splits) -> None:
+    told: list[int] = []
+    result = search_supernet(
+        SPACE, digits, _settings(method, 3), seed=0, progress=lambda done, total, text: told.append(done)
+    )
+    assert told == [1, 2, 3]
+    assert result.history[-1].weight_loss < result.history[0].weight_loss
+    assert result.probabilities.genotype() == result.genotype
+    assert all(0 <= r.alpha_entropy <= 1 and 0 <= r.skip_share <= 1 for r in result.history)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_resumed_search_ends_with_the_same_bits(method: str, digits: Splits, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "search.pt"
+    whole = search_supernet(SPACE, digits, _settings(method), seed=0)
+
+    def stop(done: int, total: int, text: str) -> None:
+        # Progress comes before the checkpoint of its epoch; the second one finds the first on disk.
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_supernet(SPACE, digits, _settings(method), seed=0, progress=stop, checkpoint=path)
+    again = search_supernet(SPACE, digits, _settings(method), seed=0, checkpoint=path)
+    assert again.probabilities == whole.probabilities
+    assert again.history[1].weight_loss == whole.history[1].weight_loss
+    with pytest.raises(TrainingError, match="another settings"):
+        search_supernet(SPACE, digits, _settings(method, 3), seed=0, checkpoint=path)
+
+
+def test_a_torn_checkpoint_is_made_again(digits: Splits, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "search.pt"
+    path.write_bytes(b"PK\x03\x04 torn")
+    found = search_supernet(SPACE, digits, _settings(epochs=1), seed=0, checkpoint=path)
+    assert len(found.history) == 1 and path.stat().st_size > 1000
+
+
+def test_a_loss_that_is_not_finite_backs_off_once_and_then_stops(
+    digits: Splits, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    path, plain, scales = tmp_path / "search.pt", BilevelSearch.weight_step, []
+
+    def broken(search: BilevelSearch, positions: torch.Tensor, rate: float) -> tuple[float, float, float]:
+        if len(search.history) == 1:
+            scales.append(search.scale)
+            return math.nan, 0.0, len(positions)
+        return plain(search, positions, rate)
+
+    monkeypatch.setattr(BilevelSearch, "weight_step", broken)
+    with pytest.raises(TrainingError, match=r"not finite in epoch 2.*set learning_rate"):
+        search_supernet(SPACE, digits, _settings(), seed=0, checkpoint=path)
+    assert scales == [1.0, 0.5]
+    monkeypatch.setattr(BilevelSearch, "weight_step", plain)
+    # The last whole epoch is still on disk.
+    assert len(search_supernet(SPACE, digits, _settings(), seed=0, checkpoint=path).history) == 2
+
+
+def test_entropy_and_the_likeliest_set() -> None:
+    assert mean_entropy(Probabilities.uniform(OPS, 2)) == pytest.approx(1)
+    row = [0.0, 0.9, 0.1, 0.0]
+    certain = Probabilities.of(OPS, [[0, 1, 0, 0]] * 5, [[0, 1, 0, 0]] * 5, [1] * 5, [1] * 5)
+    assert mean_entropy(certain) == 0
+    found = Probabilities.of(OPS, [row] * 5, [row] * 5, [1] * 5, [1] * 5)
+    space = SearchSpace(Task(10), (8,), (3,), (4,), (("conv_3x3",), ("skip_connect", "none")), nodes=2)
+    assert likeliest_genotype(found, space).ops() == {"skip_connect"}
+
+
+def test_the_network_follows_the_space() -> None:
+    assert network_size(SPACE, MethodSettings(), 2) == (8, 3, 4)
+    assert network_size(SPACE, MethodSettings(), 8) == (8, 3, 8)
+    assert network_size(SPACE, MethodSettings(resolution=16, depth=4, width=16), 8) == (16, 4, 16)
+
+
+def test_bad_settings(digits: Splits) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'darts'"):
+        MethodSettings(method="dart")
+    with pytest.raises(ConfigError, match="epochs is 0"):
+        MethodSettings(epochs=0)
+    with pytest.raises(TrainingError, match=r"part 'weights' has .* set it to"):
+        search_supernet(SPACE, digits, MethodSettings(batch_size=1000), seed=0)
