@@ -124,7 +124,7 @@ def _measure_and_judge(
         found[contender.name] = Confirmed(
             contender.name,
             float(np.mean(right_answers(job, bundle.model_path, splits.select, contender, splits))),
-            measurement.latency_s,
+            measurement.median_s,
             low_s,
             high_s,
             measurement.verdict == "steady",

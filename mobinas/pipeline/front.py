@@ -3,8 +3,6 @@
 import random
 from collections.abc import Callable, Mapping
 
-from predictors.models.latency import LatencyPredictor
-
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.graph.cost import cost
@@ -20,6 +18,7 @@ from mobinas.search.study import pareto_search
 from mobinas.supernet.bilevel import SupernetResult
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.train.splits import Splits
+from predictors.models.latency import LatencyPredictor
 
 STUDY = "study.journal"
 
@@ -78,7 +77,7 @@ def _judge(
     select = subset(splits.select, section.select_images, seed)
 
     def judge(architecture: Architecture) -> dict[str, Value]:
-        accuracy = supernet.judge(architecture, calibration, select)
+        accuracy = supernet.judge(architecture, calibration, select, normalisation=splits.normalisation)
         std = (accuracy * (1 - accuracy) / len(select)) ** 0.5
         return {"accuracy": Value(accuracy, std=std, source="inherited")}
 

@@ -3,7 +3,6 @@
 import random
 
 import numpy as np
-from predictors.models.latency import LatencyPredictor
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
@@ -11,6 +10,7 @@ from mobinas.errors import Infeasible
 from mobinas.pipeline.context import Job
 from mobinas.progress import Progress
 from predictors.measure import measure
+from predictors.models.latency import LatencyPredictor
 from predictors.sampling import sample_for_profile
 
 MEASUREMENTS = "measurements.jsonl"
@@ -45,7 +45,8 @@ def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredicto
 
     job.folder.data("profile.json", make)
     predictor = LatencyPredictor.load(folder)
-    job.reporter.note(predictor.report.summary())
+    for line in predictor.report.lines():
+        job.reporter.note(line)
     _check_feasible(job, space, predictor)
     return predictor
 

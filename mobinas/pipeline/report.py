@@ -4,8 +4,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
-from predictors.models.latency import LatencyPredictor
-
 from mobinas.arch.architecture import Architecture
 from mobinas.metrics.interval import proportion_interval
 from mobinas.metrics.result import SearchResult
@@ -22,6 +20,8 @@ from mobinas.report.models import Kind, ModelRow
 from mobinas.report.predictor import PredictedPoint, PredictorInfo, draw_predictor
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff
 from mobinas.supernet.bilevel import SupernetResult
+from predictors.models.latency import LatencyPredictor
+from predictors.runners import runner_for
 
 _PACKAGES = ("mobinas", "torch", "onnxruntime", "onnx", "optuna", "numpy")
 
@@ -170,7 +170,7 @@ def _report(
         predictor=_predictor_info(predictor, models),
         doubts=_doubts(frozen),
         machine=(
-            ("machine", predictor.report.host),
+            ("machine", runner_for(job.target).host),
             ("python", platform.python_version()),
             *((name, version(name)) for name in _PACKAGES),
             ("seed", str(config.seed)),
@@ -226,14 +226,14 @@ def _predictor_info(predictor: LatencyPredictor, models: Sequence[ModelRow]) -> 
     return PredictorInfo(
         points=(*held_out, *finalists),
         n=report.n,
-        hit_5=report.hit_5,
-        hit_10=report.hit_10,
+        hit_5=report.hit_rate_5,
+        hit_10=report.hit_rate_10,
         spearman=report.spearman,
         kendall=report.kendall,
         coverage_90=report.coverage_90,
-        repeat_5=report.repeat_5,
-        repeat_10=report.repeat_10,
-        macs_hit_10=report.macs_hit_10,
+        repeat_5=report.repeat_hit_rate_5,
+        repeat_10=report.repeat_hit_rate_10,
+        macs_hit_10=report.macs_hit_rate_10,
     )
 
 

@@ -1,23 +1,23 @@
-"""Step 3: probabilities of ops from a one-shot method, then an elastic supernet that inherits them."""
+"""Step 2 and 3: probabilities of ops from a one-shot method, then an elastic supernet trained around them."""
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
+from typing import Any
 
+from mobinas.arch.genotype import Genotype
+from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import subset
 from mobinas.progress import Progress
-from mobinas.supernet.bilevel import MethodSettings, SupernetResult, search_supernet
-from mobinas.supernet.elastic import ElasticSupernet, train_elastic
+from mobinas.supernet.bilevel import EpochRecord, MethodSettings, SupernetResult, search_supernet
+from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
 from mobinas.train.splits import Splits
-
-_RESULT = "supernet.json"
-_WEIGHTS = "elastic.pt"
 
 
 def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progress) -> SupernetResult:
     """Runs the one-shot method; a stored result is loaded."""
-    section = job.config.supernet
+    section, seed = job.config.supernet, job.config.seed
     settings = MethodSettings(
         method=section.method,
         epochs=section.epochs,
@@ -28,43 +28,40 @@ def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progres
         warm_up_share=section.warm_up_share,
     )
     checkpoint = job.folder.path / "supernet.checkpoint.pt"
-    data = job.folder.data(
-        _RESULT,
-        lambda: search_supernet(
-            space,
-            at_most(splits, section.images, job.config.seed),
-            settings,
-            seed=job.config.seed,
-            progress=progress,
-            checkpoint=checkpoint,
-        ).to_json(),
-    )
+
+    def make() -> dict[str, Any]:
+        parts = at_most(splits, section.images, seed)
+        result = search_supernet(space, parts, settings, seed=seed, progress=progress, checkpoint=checkpoint)
+        return {
+            "probabilities": result.probabilities.to_json(),
+            "genotype": result.genotype.to_json(),
+            "history": [asdict(record) for record in result.history],
+        }
+
+    data = job.folder.data("supernet.json", make)
     checkpoint.unlink(missing_ok=True)
-    return SupernetResult.from_json(data)
+    return SupernetResult(
+        Probabilities.from_json(data["probabilities"]),
+        Genotype.from_json(data["genotype"]),
+        tuple(EpochRecord(**record) for record in data["history"]),
+    )
 
 
 def elastic(
     job: Job, space: SearchSpace, splits: Splits, cells: SupernetResult, progress: Progress
 ) -> ElasticSupernet:
     """Trains the elastic supernet; stored weights are loaded."""
-    section = job.config.supernet
-    supernet = ElasticSupernet(space, seed=job.config.seed)
-    checkpoint = job.folder.path / "elastic.checkpoint.pt"
-
-    def make(path: Path) -> None:
-        train_elastic(
-            supernet,
-            at_most(splits, section.elastic_images // 2, job.config.seed),
-            cells.probabilities,
-            epochs=section.elastic_epochs,
-            batch_size=section.elastic_batch_size,
-            seed=job.config.seed,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
-        supernet.save(path)
-
-    supernet.load(job.folder.file(_WEIGHTS, make))
+    section, seed = job.config.supernet, job.config.seed
+    settings = ElasticSettings(epochs=section.elastic_epochs, batch_size=section.elastic_batch_size)
+    name, checkpoint = "elastic.pt", job.folder.path / "elastic.checkpoint.pt"
+    if job.folder.is_finished(name):
+        return ElasticSupernet.load(job.folder.path / name, space)
+    supernet = ElasticSupernet(space, seed)
+    parts = at_most(splits, section.elastic_images // 2, seed)
+    train_elastic(
+        supernet, parts, cells.probabilities, settings, seed=seed, progress=progress, checkpoint=checkpoint
+    )
+    job.folder.file(name, supernet.save)
     checkpoint.unlink(missing_ok=True)
     return supernet
 
