@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
+from mobinas import __version__
 from mobinas.arch.architecture import Architecture
 from mobinas.metrics.interval import proportion_interval
 from mobinas.metrics.result import SearchResult
@@ -23,7 +24,7 @@ from mobinas.supernet.bilevel import SupernetResult
 from predictors.models.latency import LatencyPredictor
 from predictors.runners import runner_for
 
-_PACKAGES = ("mobinas", "torch", "onnxruntime", "onnx", "optuna", "numpy")
+_PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "numpy")
 
 
 def write_results(
@@ -172,6 +173,7 @@ def _report(
         machine=(
             ("machine", runner_for(job.target).host),
             ("python", platform.python_version()),
+            ("mobinas", __version__),
             *((name, version(name)) for name in _PACKAGES),
             ("seed", str(config.seed)),
         ),
