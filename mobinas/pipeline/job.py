@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobinas.config import JobConfig, dump_toml, load_config
+from mobinas.errors import ConfigError, did_you_mean
 from mobinas.pipeline.front_file import Front, load_front
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.progress import Reporter, SilentReporter
@@ -52,8 +53,22 @@ def run(
         from mobinas.runtime import checked_provider
 
         checked_provider(target)
+        _check_names(config)
         _run_steps(Job(config, folder, target, reporter or SilentReporter()))
     return load_front(directory)
+
+
+def _check_names(config: JobConfig) -> None:
+    """Refuses unknown names at once, not after the steps before their use."""
+    from mobinas.nets.baselines import BASELINES
+    from mobinas.search.samplers import make_sampler
+    from mobinas.supernet.methods import find_method
+
+    find_method(config.supernet.method)
+    make_sampler(config.search.sampler, 0)
+    for name in config.train.baselines:
+        if name not in BASELINES:
+            raise ConfigError(f"unknown baseline '{name}' in train.baselines{did_you_mean(name, BASELINES)}")
 
 
 def _slug(data: str) -> str:

@@ -1,0 +1,196 @@
+"""The main job on an invented device: complete, refused on bad input, and the same after kill -9 anywhere."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from mobinas.config import load_config
+from mobinas.errors import (
+    ArchitectureError,
+    ConfigError,
+    DataError,
+    Infeasible,
+    MobinasError,
+    RunFolderError,
+    TargetError,
+)
+from mobinas.pipeline.front_file import load_front
+from mobinas.pipeline.job import run
+
+TINY = {"search.trials": 4, "train.finalists": 2, "train.epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "smoke"
+    _complete(_start(directory))
+    return directory
+
+
+def _start(directory: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "mobinas", "run", "smoke", "--out", str(directory)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _complete(process: "subprocess.Popen[str]") -> str:
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output
+
+
+def test_everything_that_was_promised_is_there(finished: Path) -> None:
+    with (finished / "front.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert (finished / row["onnx"]).is_file()
+        assert (finished / row["onnx"]).with_name("manifest.json").is_file()
+        assert (
+            0 <= float(row["test_ci_low"]) <= float(row["test_accuracy"]) <= float(row["test_ci_high"]) <= 1
+        )
+        low, high = float(row["latency_ci_low_ms"]), float(row["latency_ci_high_ms"])
+        assert low <= float(row["latency_ms"]) <= high
+    assert [row["pick"] for row in rows].count("True") == 1
+    for name in ("report.html", "plots/tradeoff.png", "measurements.jsonl", "job.toml", "study.journal"):
+        assert (finished / name).stat().st_size > 0
+    assert (finished / "baselines/plain_cnn/model.onnx").is_file()
+
+
+def test_the_front_is_a_front_of_all_finalists(finished: Path) -> None:
+    data = json.loads((finished / "front.json").read_text(encoding="utf-8"))
+    points = {
+        c["name"]: (c["accuracy"], c["latency_s"]) for c in data["confirmed"] if c["name"] != "plain_cnn"
+    }
+    undominated = {
+        name
+        for name, (accuracy, latency_s) in points.items()
+        if not any(
+            a >= accuracy and s <= latency_s and (a, s) != (accuracy, latency_s) for a, s in points.values()
+        )
+    }
+    assert set(data["members"]) == undominated
+
+
+def test_a_model_file_classifies_by_its_manifest_alone(finished: Path) -> None:
+    from sklearn.datasets import load_digits
+    from torch import from_numpy
+    from torch.nn.functional import interpolate
+
+    row = load_front(finished).pick()
+    manifest = json.loads((finished / row.onnx).with_name("manifest.json").read_text(encoding="utf-8"))
+    digits = load_digits()
+    images = from_numpy(digits.images / 16).float()[:, None]
+    size = (manifest["resolution"], manifest["resolution"])
+    images = interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+    images = (images - manifest["mean"][0]) / manifest["std"][0]
+    session = onnxruntime.InferenceSession(finished / row.onnx)
+    logits = session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
+    accuracy = np.mean(logits.argmax(1) == digits.target)
+    assert accuracy == pytest.approx(row.test_accuracy, abs=0.15)
+
+
+def test_pick_prints_the_model_and_its_file(finished: Path) -> None:
+    command = [sys.executable, "-m", "mobinas", "pick", str(finished)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert output[0].startswith(load_front(finished).pick().name)
+    assert Path(output[1]).is_file()
+
+
+def test_a_budget_that_no_model_meets_names_the_fastest(finished: Path) -> None:
+    front = load_front(finished)
+    assert front.pick(max_latency_ms=1e9).accuracy == max(row.accuracy for row in front.rows)
+    with pytest.raises(Infeasible, match="the fastest"):
+        front.pick(max_latency_ms=1e-6)
+
+
+def test_killed_in_every_step_it_ends_with_the_same_result(finished: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "killed"
+    for step in range(1, 9):
+        process = _start(directory)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(f"[{step}/8]"):
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    _complete(_start(directory))
+    for name in ("front.csv", "front.json", "test.json", "supernet.json", "profile.json"):
+        assert (directory / name).read_text() == (finished / name).read_text(), name
+    for row in load_front(finished).rows:
+        assert (directory / row.onnx).read_bytes() == (finished / row.onnx).read_bytes()
+
+
+def test_a_torn_model_is_made_again(finished: Path) -> None:
+    row = load_front(finished).rows[0]
+    whole = (finished / row.onnx).read_bytes()
+    (finished / row.onnx).write_bytes(whole[:100])
+    run("smoke", finished)
+    assert (finished / row.onnx).read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "words"),
+    [
+        ({"data": "digitz"}, DataError, "digits"),
+        ({"target": "lokal"}, TargetError, "local"),
+        ({"max_latency_ms": 1e-5}, Infeasible, "the fastest architecture"),
+        ({"supernet.method": "dart"}, MobinasError, "darts"),
+        ({"search.sampler": "nsga"}, MobinasError, "nsga2"),
+        ({"train.baselines": ["plain_cn"]}, MobinasError, "plain_cnn"),
+        ({"space.ops": ["none"]}, ArchitectureError, "besides 'none'"),
+        ({"space.resolutions": [10]}, ArchitectureError, "multiple of 4"),
+        ({"images.limit": 12}, DataError, "too few"),
+    ],
+)
+def test_bad_input_ends_at_once_with_the_fix(
+    overrides: dict[str, object], error: type[MobinasError], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words) as caught:
+        run(load_config("smoke", {**TINY, **overrides}), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "supernet.json").exists()
+
+
+def test_an_error_is_one_line_and_a_failing_exit(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "mobinas",
+        "run",
+        "smoke",
+        "--data",
+        "nowhere/",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("mobinas: ")
+
+
+def test_a_folder_of_another_job_is_refused(finished: Path) -> None:
+    with pytest.raises(RunFolderError, match="another job"):
+        run(load_config("smoke", {"seed": 7}), finished)
+
+
+def test_a_latency_budget_is_kept(tmp_path: Path, finished: Path) -> None:
+    data = json.loads((finished / "front.json").read_text(encoding="utf-8"))
+    latencies_ms = sorted(c["latency_s"] * 1e3 for c in data["confirmed"] if c["name"] != "plain_cnn")
+    budget_ms = latencies_ms[1] * 1.02
+    front = run(load_config("smoke", {"max_latency_ms": budget_ms}), tmp_path / "run")
+    assert all(row.latency_ms <= budget_ms for row in front.rows)
+
+
+def test_unknown_keys_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        run(load_config("smoke", {"train.epoch": 1}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

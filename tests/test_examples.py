@@ -1,0 +1,38 @@
+"""Every example runs."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from mobinas.config import load_config
+from mobinas.train.data import load_data
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_no_example_is_forgotten() -> None:
+    assert {p.name for p in EXAMPLES.iterdir() if not p.name.startswith(("_", "."))} == {
+        "fashion_mnist.toml",
+        "own_data.py",
+        "pick_by_budget.py",
+    }
+
+
+def test_the_fashion_job_is_valid() -> None:
+    assert load_config(EXAMPLES / "fashion_mnist.toml").data == "fashion_mnist"
+
+
+def test_own_data_loads() -> None:
+    data = load_data(f"{EXAMPLES / 'own_data.py'}:blobs")
+    assert data.images.shape == (600, 1, 16, 16)
+    assert len(data.classes) == 3
+
+
+def test_pick_by_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pick_by_budget.py", str(tmp_path / "run")])
+    runpy.run_path(str(EXAMPLES / "pick_by_budget.py"), run_name="__main__")
+    assert "model.onnx" in capsys.readouterr().out
