@@ -29,58 +29,57 @@ def train_contenders(
     Returns:
         The trained networks by name, in evaluation mode.
     """
-    task, seed = task_of(splits), job.config.seed
     epochs = _plan(job, contenders, splits)
     total = sum(epochs.values())
     modules: dict[str, nn.Module] = {}
     done = 0
     for contender in contenders:
-        module = contender.build(task, seed)
-        before = done
-
-        def report(
-            epoch: int, _epochs: int, text: str, name: str = contender.name, before: int = before
-        ) -> None:
-            progress(before + epoch, total, f"{name} {text}")
-
-        weights = job.folder.file(
-            f"trained/{contender.name}.pt",
-            lambda path, module=module, contender=contender, report=report: _train(  # type: ignore[misc]
-                job, contender, module, splits, epochs[contender.name], report, path
-            ),
+        own = epochs[contender.name]
+        modules[contender.name] = _trained(
+            job, contender, splits, own, _part_of(progress, done, own, total, contender.name)
         )
-        module.load_state_dict(torch.load(weights, weights_only=True))
-        modules[contender.name] = module.eval()
-        done += epochs[contender.name]
+        done += own
         progress(done, total, contender.name)
     return modules
 
 
-def _train(
-    job: Job,
-    contender: Contender,
-    module: nn.Module,
-    splits: Splits,
-    epochs: int,
-    progress: Progress,
-    path: Path,
-) -> None:
-    checkpoint = path.with_suffix(".checkpoint.pt")
-    result = train(
-        module,
-        splits.training,
-        recipe_of(job, epochs),
-        resolution=contender.resolution,
-        normalisation=splits.normalisation,
-        seed=job.config.seed,
-        progress=progress,
-        checkpoint=checkpoint,
-    )
-    job.folder.data(f"trained/{contender.name}.json", lambda: asdict(result))
-    buffer = io.BytesIO()
-    torch.save(module.state_dict(), buffer)
-    write_atomic(path, buffer.getvalue())
-    checkpoint.unlink(missing_ok=True)
+def _part_of(progress: Progress, done: int, epochs: int, total: int, name: str) -> Progress:
+    """One training's progress as part of all: its steps count as its epochs."""
+
+    def report(step: int, steps: int, text: str) -> None:
+        progress(done + epochs * step // max(steps, 1), total, f"{name} {text}")
+
+    return report
+
+
+def _trained(job: Job, contender: Contender, splits: Splits, epochs: int, progress: Progress) -> nn.Module:
+    module = contender.build(task_of(splits), job.config.seed)
+
+    def make(path: Path) -> None:
+        checkpoint = path.with_suffix(".checkpoint.pt")
+        result = train(
+            module,
+            splits.training,
+            recipe_of(job, epochs),
+            resolution=contender.resolution,
+            normalisation=splits.normalisation,
+            seed=job.config.seed,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+        job.folder.data(_history_file(contender.name), lambda: asdict(result))
+        buffer = io.BytesIO()
+        torch.save(module.state_dict(), buffer)
+        write_atomic(path, buffer.getvalue())
+        checkpoint.unlink(missing_ok=True)
+
+    weights = job.folder.file(f"trained/{contender.name}.pt", make)
+    module.load_state_dict(torch.load(weights, weights_only=True))
+    return module.eval()
+
+
+def _history_file(name: str) -> str:
+    return f"trained/{name}.json"
 
 
 def recipe_of(job: Job, epochs: int) -> Recipe:
@@ -151,5 +150,5 @@ def allot_epochs(costs_s: Mapping[str, float], budget_s: float, most: int) -> di
 
 def training_losses(job: Job, name: str) -> tuple[float, ...]:
     """Mean loss of each epoch of a trained network."""
-    stored = json.loads((job.folder.path / f"trained/{name}.json").read_text(encoding="utf-8"))
+    stored = json.loads((job.folder.path / _history_file(name)).read_text(encoding="utf-8"))
     return tuple(stored["losses"])
