@@ -11,7 +11,7 @@ from mobinas.errors import ArchitectureError, ConfigError, TrainingError
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
 from mobinas.supernet.elastic import ElasticSupernet, covering_architecture, leading
-from mobinas.supernet.elastic_training import ElasticSettings, train_elastic, with_size
+from mobinas.supernet.elastic_training import ElasticSettings, _ElasticRun, train_elastic, with_size
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split
 
@@ -120,16 +120,13 @@ def test_judging_is_deterministic_and_changes_nothing(digits: Splits) -> None:
 
 
 def test_paths_hold_the_sandwich() -> None:
-    from mobinas.supernet.elastic_training import _ElasticRun
-
     supernet = ElasticSupernet(SPACE, 0)
-    run = _ElasticRun(supernet, None, UNIFORM, ElasticSettings(random_paths=2, largest_every=2), 0)
+    run = _ElasticRun(supernet, None, UNIFORM, ElasticSettings(random_paths=2, sandwich_every=2), 0)
     first, second = (list(run.paths(random.Random(0), step)) for step in range(2))
-    assert [len(first), len(second)] == [4, 3]
+    assert [len(first), len(second)] == [4, 2]
     assert (first[0].resolution, first[0].body.depth, first[0].body.width) == (12, 5, 8)
-    for paths in (first, second):
-        assert (paths[-1].resolution, paths[-1].body.depth, paths[-1].body.width) == (8, 2, 2)
-        assert all(SPACE.contains(path) for path in paths)
+    assert (first[-1].resolution, first[-1].body.depth, first[-1].body.width) == (8, 2, 2)
+    assert all(SPACE.contains(path) for path in first + second)
 
 
 @pytest.mark.slow
