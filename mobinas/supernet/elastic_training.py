@@ -61,9 +61,9 @@ class ElasticSettings:
     batch_size: int = 48
     random_paths: int = 1
     sandwich_every: int = 6
-    mode_share: float = 0.4
+    mode_share: float = 0.6
     uniform: float = 0.3
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     weight_decay: float = 1e-3
     gradient_clip: float = 5.0
     distillation: float = 0.5
