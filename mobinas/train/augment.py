@@ -14,12 +14,14 @@ class Augment:
     """What training does to its images; all lengths are shares of the side, so that they fit any resolution.
 
     Attributes:
-        shift: Images move by up to this share in each direction (4 of 32 pixels are 0.125); black moves in.
+        shift: Images move by up to this share in each direction, rounded down to pixels (2 of 32 are 0.0625);
+            black moves in. The 8-pixel digits lose 3 points of accuracy by a shift of 1 pixel (15 epochs,
+            2 seeds).
         flip: Every second image is mirrored left to right; wrong for digits and letters.
         cutout: Side of one black square per image, anywhere (https://arxiv.org/abs/1708.04552); 0 for none.
     """
 
-    shift: float = 0.125
+    shift: float = 0.0625
     flip: bool = False
     cutout: float = 0.0
 
@@ -47,7 +49,7 @@ class Augment:
 
     def _moved(self, images: Tensor, generator: torch.Generator) -> Tensor:
         n, _, height, width = images.shape
-        pad = round(self.shift * max(height, width))
+        pad = int(self.shift * max(height, width))
         if not pad and not self.flip:
             return images
         top, left = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator)
@@ -59,7 +61,7 @@ class Augment:
         padded = functional.pad(images, (pad, pad, pad, pad))
         where = torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]
         # Gathered as [n, height, width, channels], the memory layout that convolutions on a CPU like best.
-        moved: Tensor = padded.permute(0, 2, 3, 1)[where]
+        moved = padded.permute(0, 2, 3, 1)[where]
         return moved.permute(0, 3, 1, 2)
 
 
@@ -70,5 +72,5 @@ def _outside_square(n: int, height: int, width: int, side: float, generator: tor
         (torch.arange(length) - (centre * length).floor() + 0.5).abs() < side * length / 2
         for length, centre in zip((height, width), centres, strict=True)
     ]
-    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return (~square).to(torch.uint8)
+    square = torch.logical_and(inside[0][:, None, :, None], inside[1][:, None, None, :])
+    return torch.logical_not(square).to(torch.uint8)

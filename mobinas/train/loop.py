@@ -77,6 +77,8 @@ def train(
     Raises:
         TrainingError: The loss was not finite again, or the checkpoint is of another training.
     """
+    # Up to twice as fast as the other layout on a CPU, already for 8 channels.
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainingState(
         module, _optimiser(module, recipe), _identity(module, recipe, part, resolution, seed)
     )
@@ -121,6 +123,7 @@ def seconds_per_epoch(
         Seconds, at least a nanosecond.
     """
     twin = copy.deepcopy(module)
+    twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainingState(twin, _optimiser(twin, recipe), "timing")
     run = _Run(twin, part, recipe, resolution, normalisation, 0, state, silent)
     batches = _batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
@@ -154,7 +157,6 @@ class _Run:
         self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
         self.module.train()
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batches = _batches(len(self.part), recipe.batch_size, self.generator)
         steps = len(batches) * recipe.epochs
         total_loss, right = 0.0, 0
@@ -179,10 +181,11 @@ class _Run:
         labels = self.part.labels[positions].to(device)
         output = self.module(self.normalised(images.to(device)))
         loss, logits = _loss(output, labels, self.recipe.label_smoothing)
-        value = float(loss.detach())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.max_gradient_norm)
+        value = float(loss.detach()) if math.isfinite(float(norm)) else math.nan
         if math.isfinite(value):
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         return value, int((logits.detach().argmax(dim=1) == labels).sum())
 

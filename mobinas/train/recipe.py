@@ -18,6 +18,7 @@ class Recipe:
         momentum: Of SGD.
         weight_decay: On weights of convolutions and linear layers alone.
         warmup: Share of the steps that lead up to the peak.
+        max_gradient_norm: Longer gradients are cut to this length, as in DARTS; narrow cells diverge without.
         label_smoothing: See https://arxiv.org/abs/1512.00567.
         augment: What is done to the images.
     """
@@ -28,6 +29,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.2
+    max_gradient_norm: float = 5.0
     label_smoothing: float = 0.1
     augment: Augment = field(default_factory=Augment)
 
@@ -39,6 +41,7 @@ class Recipe:
             ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
             ("warmup", 0 <= self.warmup < 1, "from 0 to below 1"),
+            ("max_gradient_norm", self.max_gradient_norm > 0, "above 0"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1"),
         )
         for name, holds, rule in rules:

@@ -1,14 +1,23 @@
 """The kinds of data that `load_data` understands, one file each."""
 
 from mobinas.errors import DataError, did_you_mean
-from mobinas.train.adapters import digits
+from mobinas.train.adapters import digits, folder, function, idx, npz, torchvision_sets
 from mobinas.train.adapters.base import Adapter
 
-ADAPTERS: tuple[Adapter, ...] = (digits.ADAPTER,)
+# The first that accepts a description takes it, so fixed names win over folders of that name, and Debian's
+# files of Fashion-MNIST over a download.
+ADAPTERS: tuple[Adapter, ...] = (
+    digits.ADAPTER,
+    idx.ADAPTER,
+    torchvision_sets.ADAPTER,
+    npz.ADAPTER,
+    function.ADAPTER,
+    folder.ADAPTER,
+)
 
 
 def adapter_for(spec: str) -> Adapter:
-    """The first adapter that takes this description of data.
+    """The adapter that takes this description of data.
 
     Raises:
         DataError: None does; with the nearest name.

@@ -1,0 +1,45 @@
+"""A NumPy archive with images and labels."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobinas.errors import DataError
+from mobinas.train.adapters.arrays import image_data
+from mobinas.train.adapters.base import Adapter
+from mobinas.train.images import ImageData
+
+_TRAIN_NAMES = (("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
+_TEST_NAMES = (("test_images", "test_labels"), ("x_test", "y_test"))
+
+
+def _load(spec: str, _image_size: int | None) -> ImageData:
+    path = Path(spec)
+    try:
+        # allow_pickle=False: an archive of objects could run any code.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise DataError(f"data file {path} does not exist; check the path") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        raise DataError(
+            f"{path} is not a readable .npz of plain arrays ({error}); write it with numpy.savez"
+        ) from None
+    train = _pair(arrays, _TRAIN_NAMES)
+    if train is None:
+        raise DataError(
+            f"{path} holds {', '.join(arrays) or 'nothing'}; it needs 'images' and 'labels', or "
+            "'x_train' and 'y_train'"
+        )
+    classes = arrays.get("classes")
+    names = None if classes is None else [str(c) for c in classes.ravel().tolist()]
+    return image_data(*train, path.stem, test=_pair(arrays, _TEST_NAMES), classes=names)
+
+
+def _pair(arrays: dict[str, Any], names: tuple[tuple[str, str], ...]) -> tuple[Any, Any] | None:
+    return next(((arrays[x], arrays[y]) for x, y in names if x in arrays and y in arrays), None)
+
+
+ADAPTER = Adapter(lambda spec: spec.endswith(".npz"), _load)
