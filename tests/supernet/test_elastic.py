@@ -11,7 +11,14 @@ from mobinas.errors import ArchitectureError, ConfigError, TrainingError
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
 from mobinas.supernet.elastic import ElasticSupernet, covering_architecture, leading
-from mobinas.supernet.elastic_training import ElasticSettings, _ElasticRun, train_elastic, with_size
+from mobinas.supernet.elastic_training import (
+    ElasticSettings,
+    _ElasticRun,
+    mode_choices,
+    near_mode,
+    train_elastic,
+    with_size,
+)
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split
 
@@ -133,13 +140,32 @@ def test_paths_hold_the_sandwich() -> None:
 def test_training_beats_chance_by_far() -> None:
     splits = split(load_data("digits"), seed=0)
     supernet, rng = ElasticSupernet(SPACE, 0), random.Random(0)
-    losses = train_elastic(supernet, splits, UNIFORM, ElasticSettings(epochs=8, batch_size=64), seed=0)
+    row = [0.0, 0.1, 0.6, 0.1, 0.1, 0.1]
+    likely = Probabilities.of(OPS, [row] * 9, [row] * 9, [1] * 9, [1] * 9)
+    losses = train_elastic(supernet, splits, likely, ElasticSettings(epochs=10), seed=0)
     assert losses[-1] < losses[0]
+    mode = mode_choices(SPACE, likely)
     judged = [
-        supernet.judge(SPACE.sample(rng), splits.training, splits.select, normalisation=splits.normalisation)
-        for _ in range(5)
+        supernet.judge(
+            SPACE.build(with_size(near_mode(likely.chooser(rng), mode, 0.9, rng), max)),
+            splits.training,
+            splits.select,
+            normalisation=splits.normalisation,
+        )
+        for _ in range(4)
     ]
-    assert sum(judged) / 5 > 0.6
+    assert sum(judged) / 4 > 0.5
+
+
+def test_choices_stay_near_the_mode() -> None:
+    space = dataclasses.replace(SPACE, nodes=4)
+    probabilities, rng = Probabilities.uniform(OPS, 4), random.Random(0)
+    mode = mode_choices(space, probabilities)
+    drawn = [
+        space.build(near_mode(probabilities.chooser(rng), mode, share, rng)).body.genotype
+        for share in (1.0, 1.0, 0.0)
+    ]
+    assert drawn[0] == drawn[1] == probabilities.genotype() != drawn[2]
 
 
 def test_a_resumed_training_ends_with_the_same_bits(digits: Splits, tmp_path) -> None:  # type: ignore[no-untyped-def]
