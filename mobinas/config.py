@@ -125,6 +125,7 @@ class TrainSection(_Section):
     finalists: int = Field(8, ge=2)
     epochs: int = Field(30, ge=1)
     minutes: float | None = Field(None, gt=0)
+    workers: int | None = Field(None, ge=1, description="processes; one per core without")
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(0.2, gt=0)
     weight_decay: float = Field(5e-4, ge=0)

@@ -3,22 +3,35 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from mobinas.config import JobConfig
 from mobinas.errors import TrainingError
 from mobinas.files import write_atomic
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.load import task_of
+from mobinas.pipeline.workers import cores, run_all
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.loop import Recipe, seconds_per_epoch, train
 from mobinas.train.splits import Splits
 
 _PLAN = "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Trainings:
+    """What a worker needs for any of the trainings."""
+
+    directory: Path
+    config: JobConfig
+    contenders: Mapping[str, Contender]
+    epochs: Mapping[str, int]
+    splits: Splits
 
 
 def train_contenders(
@@ -30,61 +43,68 @@ def train_contenders(
         The trained networks by name, in evaluation mode.
     """
     epochs = _plan(job, contenders, splits)
-    total = sum(epochs.values())
-    modules: dict[str, nn.Module] = {}
-    done = 0
-    for contender in contenders:
-        own = epochs[contender.name]
-        modules[contender.name] = _trained(
-            job, contender, splits, own, _part_of(progress, done, own, total, contender.name)
-        )
-        done += own
-        progress(done, total, contender.name)
-    return modules
+    by_name = {contender.name: contender for contender in contenders}
+    missing = [name for name in by_name if not job.folder.is_finished(_weights_file(name))]
+    # Baselines first: they tend to be the long ones.
+    missing.sort(key=lambda name: not by_name[name].is_baseline)
+    trainings = _Trainings(job.folder.path, job.config, by_name, epochs, splits)
+    shown = {name: 0 if name in missing else epochs[name] for name in by_name}
+
+    def report(name: str, step: int, steps: int, text: str) -> None:
+        shown[name] = epochs[name] * step // max(steps, 1)
+        progress(sum(shown.values()), sum(epochs.values()), f"{name} {text}")
+
+    workers = min(job.config.train.workers or cores(), len(by_name))
+    for name in run_all(_train, trainings, missing, workers, report):
+        job.folder.finish(_history_file(name))
+        job.folder.finish(_weights_file(name))
+        report(name, 1, 1, "trained")
+    return {name: _load(job, contender, splits) for name, contender in by_name.items()}
 
 
-def _part_of(progress: Progress, done: int, epochs: int, total: int, name: str) -> Progress:
-    """One training's progress as part of all: its steps count as its epochs."""
+def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
+    contender, splits, config = trainings.contenders[name], trainings.splits, trainings.config
+    module = contender.build(task_of(splits), config.seed)
+    path = trainings.directory / _weights_file(name)
+    checkpoint = path.with_suffix(".checkpoint.pt")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    result = train(
+        module,
+        splits.training,
+        recipe_of(config, trainings.epochs[name]),
+        resolution=contender.resolution,
+        normalisation=splits.normalisation,
+        seed=config.seed,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    history = asdict(result)
+    del history["seconds"]
+    write_atomic(trainings.directory / _history_file(name), json.dumps(history) + "\n")
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    write_atomic(path, buffer.getvalue())
+    checkpoint.unlink(missing_ok=True)
 
-    def report(step: int, steps: int, text: str) -> None:
-        progress(done + epochs * step // max(steps, 1), total, f"{name} {text}")
 
-    return report
-
-
-def _trained(job: Job, contender: Contender, splits: Splits, epochs: int, progress: Progress) -> nn.Module:
+def _load(job: Job, contender: Contender, splits: Splits) -> nn.Module:
     module = contender.build(task_of(splits), job.config.seed)
-
-    def make(path: Path) -> None:
-        checkpoint = path.with_suffix(".checkpoint.pt")
-        result = train(
-            module,
-            splits.training,
-            recipe_of(job, epochs),
-            resolution=contender.resolution,
-            normalisation=splits.normalisation,
-            seed=job.config.seed,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
-        job.folder.data(_history_file(contender.name), lambda: asdict(result))
-        buffer = io.BytesIO()
-        torch.save(module.state_dict(), buffer)
-        write_atomic(path, buffer.getvalue())
-        checkpoint.unlink(missing_ok=True)
-
-    weights = job.folder.file(f"trained/{contender.name}.pt", make)
-    module.load_state_dict(torch.load(weights, weights_only=True))
+    weights = torch.load(job.folder.path / _weights_file(contender.name), weights_only=True)
+    module.load_state_dict(weights)
     return module.eval()
+
+
+def _weights_file(name: str) -> str:
+    return f"trained/{name}.pt"
 
 
 def _history_file(name: str) -> str:
     return f"trained/{name}.json"
 
 
-def recipe_of(job: Job, epochs: int) -> Recipe:
+def recipe_of(config: JobConfig, epochs: int) -> Recipe:
     """The one recipe of the job, for so many epochs."""
-    section = job.config.train
+    section = config.train
     return Recipe(
         epochs=epochs,
         batch_size=section.batch_size,
@@ -100,23 +120,30 @@ def _plan(job: Job, contenders: Sequence[Contender], splits: Splits) -> dict[str
     section = job.config.train
     if section.minutes is None:
         return {contender.name: section.epochs for contender in contenders}
-    budget_s = section.minutes * 60
+    workers = min(section.workers or cores(), len(contenders))
+    budget_s = section.minutes * 60 * workers
 
     def make() -> dict[str, int]:
-        costs_s = {
-            contender.name: seconds_per_epoch(
-                contender.build(task_of(splits), job.config.seed),
-                splits.training,
-                recipe_of(job, 1),
-                resolution=contender.resolution,
-                normalisation=splits.normalisation,
-            )
-            for contender in contenders
-        }
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, cores() // workers))
+        try:
+            costs_s = {contender.name: _epoch_s(job, contender, splits) for contender in contenders}
+        finally:
+            torch.set_num_threads(threads)
         return allot_epochs(costs_s, budget_s, section.epochs)
 
     plan: dict[str, int] = job.folder.data(_PLAN, make)
     return plan
+
+
+def _epoch_s(job: Job, contender: Contender, splits: Splits) -> float:
+    return seconds_per_epoch(
+        contender.build(task_of(splits), job.config.seed),
+        splits.training,
+        recipe_of(job.config, 1),
+        resolution=contender.resolution,
+        normalisation=splits.normalisation,
+    )
 
 
 def allot_epochs(costs_s: Mapping[str, float], budget_s: float, most: int) -> dict[str, int]:
