@@ -132,6 +132,7 @@ def _model_row(
         params=confirmed.params,
         macs=confirmed.macs,
         onnx=contender.onnx,
+        label=contender.name if contender.is_baseline else contender.name.rpartition("-")[0],
         test_dominated=contender.name in dominated,
     )
 
