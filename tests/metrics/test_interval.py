@@ -12,7 +12,7 @@ def test_known_interval() -> None:
 
 def test_ends_stay_proportions() -> None:
     assert proportion_interval(0, 10)[0] == 0.0
-    assert proportion_interval(10, 10)[1] == 1.0
+    assert proportion_interval(10, 10)[1] == pytest.approx(1.0)
     assert proportion_interval(0, 10)[1] == pytest.approx(1 - proportion_interval(10, 10)[0])
 
 
