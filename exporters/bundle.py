@@ -1,7 +1,6 @@
 """A model as it is shipped: a folder with the file, its manifest, and proof that it is what was verified."""
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from exporters.base import RELATIVE_TOLERANCE, Exported, Parity
 from exporters.registry import find_format
 from mobinas.errors import ExportError, RunFolderError
-from mobinas.files import write_atomic
+from mobinas.files import sha256_of, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -127,12 +126,6 @@ def export_bundle(
         _write_manifest(draft / MANIFEST_NAME, facts, manifest or {})
         _take_place(draft, directory)
     return ExportBundle.load(directory)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _facts(

@@ -52,7 +52,12 @@ def run(
     # The shipped default is made for its own data; other data get a space that follows their images.
     other_data = job is None and overrides.get("data", "digits") != "digits"
     config = load_config("auto" if other_data else job, overrides)
-    front = run_job(config, out, reporter=console_reporter())
+    try:
+        front = run_job(config, out, reporter=console_reporter())
+    except KeyboardInterrupt:
+        # Typer itself would turn this into a bare "Aborted!" and exit code 1.
+        sys.stderr.write("mobinas: stopped; the same command continues from here\n")
+        raise typer.Exit(130) from None
     chosen = front.pick()
     typer.echo(f"front of {len(front.rows)} models in {front.directory}")
     typer.echo(f"pick: {chosen.name}  {chosen.test_accuracy:.1%} test accuracy, {chosen.latency_ms:.3f} ms")
@@ -79,12 +84,9 @@ def pick(
 
 
 def main() -> None:
-    """Runs the command; an expected error becomes one line and exit code 1, Ctrl-C 130."""
+    """Runs the command; an expected error becomes one line and exit code 1."""
     try:
         app()
     except MobinasError as error:
         sys.stderr.write(f"mobinas: {error}\n")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("mobinas: stopped; the same command continues from here\n")
-        sys.exit(130)

@@ -1,6 +1,7 @@
 """Writing files so that a crash leaves the old content or the new one, never half of either."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -70,6 +71,12 @@ def append_line(path: Path, line: str) -> None:
                 with contextlib.suppress(OSError):
                     os.ftruncate(handle, end)
                 raise
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cut_torn_line(path: Path) -> None:

@@ -67,7 +67,7 @@ class GraphModule(nn.Module):
             if node.name in self.layers:
                 values[position] = _flat_for(node.layer, self.layers[node.name], inputs[0])
             else:
-                values[position] = _compute(node.layer, inputs)
+                values[position] = compute_layer(node.layer, inputs)
             for i in self._last_use[position]:
                 values[i] = None
         results = tuple(_present(values[i]) for i in self.graph.outputs)
@@ -129,7 +129,13 @@ def _flat_for(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-def _compute(layer: Layer, inputs: list[Tensor]) -> Tensor:
+def compute_layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
+    """Computes a layer that has no parameters.
+
+    Args:
+        layer: Any but Conv2d, BatchNorm2d and Linear.
+        inputs: Its inputs, [batch, channels, height, width] each.
+    """
     x = inputs[0]
     match layer:
         case Input():

@@ -5,7 +5,6 @@ So a run that was killed anywhere finds either a finished artefact, or one to ma
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mobinas.errors import RunFolderError
-from mobinas.files import write_atomic
+from mobinas.files import sha256_of, write_atomic
 
 JOB_FILE = "job.toml"
 _INDEX = "artefacts.json"
@@ -127,9 +126,3 @@ class RunFolder:
         """A JSON artefact; `make` returns plain data, and is called only if it is not finished yet."""
         path = self.file(name, lambda path: write_atomic(path, json.dumps(make(), indent=1) + "\n"))
         return json.loads(path.read_text(encoding="utf-8"))
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,18 +7,11 @@ from itertools import islice
 from typing import Any, Protocol
 
 from mobinas.arch.genotype import digest_of
+from mobinas.arch.space import Chooser
 from mobinas.errors import SearchError, did_you_mean
 from mobinas.metrics.evaluation import C
 
 Choice = str | int | float | bool | None
-
-
-class Chooser(Protocol):
-    """Picks one of the options of a named choice."""
-
-    def __call__(self, name: str, options: Sequence[Any], /) -> Any:
-        """Returns one element of `options`."""
-        ...
 
 
 class Space(Protocol[C]):

@@ -19,17 +19,11 @@ from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError, TrainingError
 from mobinas.progress import Progress, silent
-from mobinas.supernet.checkpoint import (
-    check_batch_size,
-    cosine,
-    endless_batches,
-    identity_of,
-    load_state,
-    save_state,
-    shuffled_batches,
-)
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.network import SearchNetwork, search_ops
+from mobinas.supernet.schedule import cosine, identity_of
+from mobinas.train.batches import check_batch_size, endless_batches, shuffled_batches
+from mobinas.train.checkpoint import load_state, save_state
 from mobinas.train.splits import Part, Splits
 
 # Liu et al.: 0.025 at batch 64; Xu et al.: 0.1 at batch 256. Both are this rate per image.

@@ -19,7 +19,7 @@ from mobinas.graph.layers import BatchNorm2d, Conv2d, Graph, Linear, Node
 from mobinas.graph.lowering import lower
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.nets.module import GraphModule
-from mobinas.supernet.checkpoint import load_state, save_state
+from mobinas.train.checkpoint import load_state, save_state
 from mobinas.train.evaluate import evaluate
 from mobinas.train.splits import Normalisation, Part
 

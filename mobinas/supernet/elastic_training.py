@@ -17,16 +17,11 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError, TrainingError
 from mobinas.progress import Progress, silent
 from mobinas.supernet.bilevel import likeliest_genotype
-from mobinas.supernet.checkpoint import (
-    check_batch_size,
-    cosine,
-    identity_of,
-    load_state,
-    save_state,
-    shuffled_batches,
-)
 from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.supernet.schedule import cosine, identity_of
 from mobinas.train.augment import Augment
+from mobinas.train.batches import check_batch_size, shuffled_batches
+from mobinas.train.checkpoint import load_state, save_state
 from mobinas.train.splits import Splits
 
 

@@ -1,100 +1,50 @@
-"""The state of a training between two epochs, in memory and in a file."""
+"""States of a training on disk: whole or absent, and never those of another training."""
 
-import copy
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import nn
 
 from mobinas.errors import TrainingError
 from mobinas.files import write_atomic
 
 
-class TrainingState:
-    """Everything that changes while a network is trained.
+def save_state(path: Path, identity: Mapping[str, str], state: Mapping[str, Any]) -> None:
+    """Writes tensors and plain data in one step.
 
-    Attributes:
-        optimiser: Of the network's parameters.
-        epoch: Whole epochs done.
-        losses: Of each epoch.
-        accuracies: Of each epoch, on training images.
-        seconds: Spent in them.
-        scale: Factor on the learning rate.
+    Raises:
+        RunFolderError: The file cannot be written; an older one stays.
     """
+    buffer = io.BytesIO()
+    torch.save({"identity": dict(identity), "state": dict(state)}, buffer)
+    write_atomic(path, buffer.getvalue())
 
-    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> None:
-        """Starts before the first epoch.
 
-        Args:
-            module: The network.
-            optimiser: Of its parameters.
-            identity: Text that tells this training from others; a checkpoint of another one is refused.
-        """
-        self._module = module
-        self._identity = identity
-        self.optimiser = optimiser
-        self.epoch = 0
-        self.losses: list[float] = []
-        self.accuracies: list[float] = []
-        self.seconds = 0.0
-        self.scale = 1.0
+def load_state(path: Path, identity: Mapping[str, str]) -> dict[str, Any] | None:
+    """Reads what `save_state` wrote.
 
-    def record(self, loss: float, accuracy: float, seconds: float) -> None:
-        """Notes one more whole epoch."""
-        self.epoch += 1
-        self.losses.append(loss)
-        self.accuracies.append(accuracy)
-        self.seconds += seconds
+    Args:
+        path: The file.
+        identity: Must equal the one saved.
 
-    def snapshot(self) -> dict[str, Any]:
-        """A copy of the state that later steps do not change."""
-        return copy.deepcopy(self._state())
+    Returns:
+        The state; None where the file is missing or torn.
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes back to a snapshot of this training."""
-        self._module.load_state_dict(state["module"])
-        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
-        self.epoch, self.seconds, self.scale = state["epoch"], state["seconds"], state["scale"]
-        self.losses, self.accuracies = list(state["losses"]), list(state["accuracies"])
-
-    def save(self, path: Path) -> None:
-        """Writes the state in one step.
-
-        Raises:
-            RunFolderError: The file cannot be written.
-        """
-        buffer = io.BytesIO()
-        torch.save(self._state(), buffer)
-        write_atomic(path, buffer.getvalue())
-
-    def load(self, path: Path) -> None:
-        """Takes the state from a file; a missing or torn one leaves the training at its start.
-
-        Raises:
-            TrainingError: The file is of another training.
-        """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueError):
-            return
-        if not isinstance(state, dict) or state.get("identity") != self._identity:
+    Raises:
+        TrainingError: The state is of another training; the text names what differs.
+    """
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        found, state = data["identity"], data["state"]
+    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, ValueError, TypeError):
+        return None
+    for key, wanted in identity.items():
+        if found.get(key) != wanted:
             raise TrainingError(
-                f"checkpoint {path} is of another training than {self._identity}; delete it, or choose "
-                "another folder"
+                f"checkpoint {path} is of another {key} ({found.get(key)} instead of {wanted}); "
+                "delete it or choose another folder"
             )
-        self.restore(state)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "identity": self._identity,
-            "module": self._module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "epoch": self.epoch,
-            "losses": list(self.losses),
-            "accuracies": list(self.accuracies),
-            "seconds": self.seconds,
-            "scale": self.scale,
-        }
+    return dict(state)

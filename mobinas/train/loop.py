@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from mobinas.errors import TrainingError
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.progress import Progress, silent
-from mobinas.train.checkpoint import TrainingState
+from mobinas.train.batches import shuffled_batches
 from mobinas.train.evaluate import device_of, evaluate, logits_of
 from mobinas.train.recipe import Recipe
 from mobinas.train.splits import Normalisation, Part
+from mobinas.train.state import TrainingState
 
 __all__ = ["Recipe", "TrainResult", "evaluate", "logits_of", "seconds_per_epoch", "train"]
 
@@ -124,9 +125,9 @@ def seconds_per_epoch(
     """
     twin = copy.deepcopy(module)
     twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = TrainingState(twin, _optimiser(twin, recipe), "timing")
+    state = TrainingState(twin, _optimiser(twin, recipe), {})
     run = _Run(twin, part, recipe, resolution, normalisation, 0, state, silent)
-    batches = _batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
+    batches = shuffled_batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
     times = []
     with torch.random.fork_rng():
         for positions in itertools.islice(itertools.cycle(batches), steps + 1):
@@ -157,7 +158,7 @@ class _Run:
         self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
         self.module.train()
-        batches = _batches(len(self.part), recipe.batch_size, self.generator)
+        batches = shuffled_batches(len(self.part), recipe.batch_size, self.generator)
         steps = len(batches) * recipe.epochs
         total_loss, right = 0.0, 0
         for k, positions in enumerate(batches):
@@ -220,11 +221,6 @@ def _optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
-def _batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Shuffled positions, in batches whose sizes differ by at most one: no remainder of a single image."""
-    return torch.randperm(n, generator=generator).tensor_split(max(1, round(n / batch_size)))
-
-
 def _loss(output: Tensor | tuple[Tensor, ...], labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     outputs = output if isinstance(output, tuple) else (output,)
     losses = [nn.functional.cross_entropy(o, labels, label_smoothing=smoothing) for o in outputs]
@@ -242,7 +238,12 @@ def _back_off(state: TrainingState, good: dict[str, Any], recipe: Recipe) -> Non
     state.scale = 0.5
 
 
-def _identity(module: nn.Module, recipe: Recipe, part: Part, resolution: int, seed: int) -> str:
+def _identity(module: nn.Module, recipe: Recipe, part: Part, resolution: int, seed: int) -> dict[str, str]:
     shapes = repr([(name, list(tensor.shape)) for name, tensor in module.state_dict().items()])
-    digest = hashlib.sha256(shapes.encode() + part.labels.numpy().tobytes()).hexdigest()[:8]
-    return f"{recipe}, {resolution} px, seed {seed}, {len(part)} images, network and labels {digest}"
+    return {
+        "recipe": str(recipe),
+        "resolution": str(resolution),
+        "seed": str(seed),
+        "network": hashlib.sha256(shapes.encode()).hexdigest()[:8],
+        "data": hashlib.sha256(part.labels.numpy().tobytes()).hexdigest()[:8],
+    }

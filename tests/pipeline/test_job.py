@@ -196,3 +196,15 @@ def test_unknown_keys_are_refused_before_anything_is_written(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         run(load_config("smoke", {"train.epoch": 1}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_says_how_to_continue(tmp_path: Path) -> None:
+    process = _start(tmp_path / "run")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("[2/8]"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "mobinas: stopped; the same command continues from here"

@@ -113,7 +113,7 @@ def test_torn_checkpoint_starts_anew(splits: Splits, tmp_path: Path) -> None:
 def test_checkpoint_of_another_training_is_refused(splits: Splits, tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     fit(Net(), splits, checkpoint=path)
-    with pytest.raises(TrainingError, match="is of another training"):
+    with pytest.raises(TrainingError, match="is of another seed"):
         fit(Net(), splits, checkpoint=path, seed=5)
 
 

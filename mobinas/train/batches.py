@@ -1,0 +1,32 @@
+"""Which images make a batch."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from mobinas.errors import TrainingError
+
+
+def check_batch_size(batch_size: int, sizes: Mapping[str, int]) -> None:
+    """Refuses a batch that some part of the data cannot fill.
+
+    Raises:
+        TrainingError: Names part and size.
+    """
+    for name, size in sizes.items():
+        if batch_size > size:
+            raise TrainingError(
+                f"batch_size is {batch_size}, but part '{name}' has {size} images; set it to {size} or less"
+            )
+
+
+def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Positions in random order, in batches whose sizes differ by at most one."""
+    return torch.randperm(n, generator=generator).tensor_split(max(1, round(n / batch_size)))
+
+
+def endless_batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """`shuffled_batches`, shuffled anew whenever they are used up."""
+    while True:
+        yield from shuffled_batches(n, batch_size, generator)
