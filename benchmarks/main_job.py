@@ -54,6 +54,8 @@ def main() -> None:
 
 def one_run(job: str, seed: int, directory: Path) -> dict[str, float]:
     """Runs one job and reads its front."""
+    if directory.exists():
+        raise SystemExit(f"{directory} exists; its run would only be read, not timed. Name another --keep")
     command = [sys.executable, "-m", "mobinas", "run", job, "--out", str(directory), "--set", f"seed={seed}"]
     started = time.perf_counter()
     peak_kb = 0

@@ -112,7 +112,7 @@ class SearchSection(_Section):
     trials: int = Field(100, ge=2)
     sampler: str = "nsga2"
     uniform: float = Field(0.5, ge=0, le=1, description="share of uniform in the first candidates")
-    calibration_images: int = Field(512, ge=8)
+    calibration_images: int = Field(256, ge=8)
     select_images: int = Field(2_000, ge=8)
 
 
@@ -184,6 +184,9 @@ def load_config(job: str | Path | None = None, overrides: Mapping[str, Any] | No
     """
     data = _read(job if job is not None else DEFAULT_JOB)
     for key, value in (overrides or {}).items():
+        if key == "space.preset":
+            # A preset fixes the whole space, so it replaces what the file says of it.
+            data["space"] = {}
         _put(data, key.split("."), value)
     try:
         return JobConfig.model_validate(data)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from exporters.base import ModelFacts
 from exporters.bundle import MANIFEST_NAME, ExportBundle, export_bundle
 from mobinas.errors import MobinasError
@@ -52,7 +54,8 @@ def _stored(job: Job, contender: Contender) -> ExportBundle | None:
 
 
 def _export(job: Job, contender: Contender, module: "nn.Module", splits: Splits) -> ExportBundle:
-    images = splits.normalisation(splits.training.at(contender.resolution)[:_PARITY_IMAGES])
+    positions = torch.arange(min(_PARITY_IMAGES, len(splits.training)))
+    images = splits.normalisation(splits.training.batch(positions, contender.resolution))
     facts = ModelFacts(
         classes=splits.classes,
         mean=splits.normalisation.mean,

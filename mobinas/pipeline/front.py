@@ -95,7 +95,13 @@ def _judge(
     select = subset(splits.select, section.select_images, seed)
 
     def judge(architecture: Architecture) -> dict[str, Value]:
-        accuracy = supernet.judge(architecture, calibration, select, normalisation=splits.normalisation)
+        accuracy = supernet.judge(
+            architecture,
+            calibration,
+            select,
+            normalisation=splits.normalisation,
+            calibration_images=len(calibration),
+        )
         std = (accuracy * (1 - accuracy) / len(select)) ** 0.5
         return {"accuracy": Value(accuracy, std=std, source="inherited")}
 

@@ -33,7 +33,7 @@ class FrontRow:
         macs: Multiply-accumulates for one image.
         precision: Of the file, such as ``fp32``.
         onnx: The model file, relative to the run folder.
-        dominated_on_test: Another member has at least its test accuracy at no more latency.
+        dominated_on_test: Another member dominates it in test accuracy and measured latency.
         pick: The default choice.
     """
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from mobinas import __version__
 from mobinas.arch.architecture import Architecture
+from mobinas.files import write_atomic
 from mobinas.metrics.interval import proportion_interval
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import FrozenFront, TestResult, score_of
@@ -57,14 +58,14 @@ def write_results(
 
 
 def dominated_on_test(frozen: FrozenFront, tested: Mapping[str, TestResult]) -> frozenset[str]:
-    """Members that another member beats: at most its latency and more test accuracy."""
+    """Members that another member dominates in test accuracy and measured latency."""
+
+    def place(name: str) -> tuple[float, float]:
+        return -tested[name].accuracy, frozen.confirmed[name].latency_s
 
     def beaten(name: str) -> bool:
-        latency_s, accuracy = frozen.confirmed[name].latency_s, tested[name].accuracy
-        return any(
-            frozen.confirmed[other].latency_s <= latency_s and tested[other].accuracy > accuracy
-            for other in frozen.members
-        )
+        (loss, latency_s), others = place(name), [place(other) for other in frozen.members]
+        return any(a <= loss and b <= latency_s and (a, b) != (loss, latency_s) for a, b in others)
 
     return frozenset(name for name in frozen.members if beaten(name))
 
@@ -252,14 +253,11 @@ def _doubts(frozen: FrozenFront) -> tuple[str, ...]:
 
 def _draw(job: Job, info: ReportInfo) -> None:
     plots = job.folder.path / "plots"
-    plots.mkdir(exist_ok=True)
-    (plots / "tradeoff.png").write_bytes(png(draw_tradeoff(info.tradeoff)))
-    pick = info.cells[0]
-    (plots / "normal_cell.png").write_bytes(png(draw_cell_picture(pick.genotype.normal, "normal cell")))
-    (plots / "reduction_cell.png").write_bytes(
-        png(draw_cell_picture(pick.genotype.reduction, "reduction cell"))
-    )
+    write_atomic(plots / "tradeoff.png", png(draw_tradeoff(info.tradeoff)))
+    pick = info.cells[0].genotype
+    write_atomic(plots / "normal_cell.png", png(draw_cell_picture(pick.normal, "normal cell")))
+    write_atomic(plots / "reduction_cell.png", png(draw_cell_picture(pick.reduction, "reduction cell")))
     if info.predictor is not None:
-        (plots / "predictor.png").write_bytes(png(draw_predictor(info.predictor)))
+        write_atomic(plots / "predictor.png", png(draw_predictor(info.predictor)))
     for number, panel in enumerate(panel for panel in info.panels if not panel.is_empty):
-        (plots / f"search_{number}.png").write_bytes(png(draw_curves(panel)))
+        write_atomic(plots / f"search_{number}.png", png(draw_curves(panel)))

@@ -18,10 +18,11 @@ from mobinas.train.splits import Splits
 def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progress) -> SupernetResult:
     """Runs the one-shot method; a stored result is loaded."""
     section, seed = job.config.supernet, job.config.seed
+    parts = at_most(splits, section.images, seed)
     settings = MethodSettings(
         method=section.method,
         epochs=section.epochs,
-        batch_size=section.batch_size,
+        batch_size=min(section.batch_size, len(parts.weights), len(parts.alphas)),
         width=section.width,
         depth=section.depth,
         resolution=section.resolution,
@@ -30,7 +31,6 @@ def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progres
     checkpoint = job.folder.path / "supernet.checkpoint.pt"
 
     def make() -> dict[str, Any]:
-        parts = at_most(splits, section.images, seed)
         result = search_supernet(space, parts, settings, seed=seed, progress=progress, checkpoint=checkpoint)
         return {
             "probabilities": result.probabilities.to_json(),
@@ -52,12 +52,13 @@ def elastic(
 ) -> ElasticSupernet:
     """Trains the elastic supernet; stored weights are loaded."""
     section, seed = job.config.supernet, job.config.seed
-    settings = ElasticSettings(epochs=section.elastic_epochs, batch_size=section.elastic_batch_size)
+    parts = at_most(splits, section.elastic_images // 2, seed)
+    batch_size = min(section.elastic_batch_size, len(parts.training))
+    settings = ElasticSettings(epochs=section.elastic_epochs, batch_size=batch_size)
     name, checkpoint = "elastic.pt", job.folder.path / "elastic.checkpoint.pt"
     if job.folder.is_finished(name):
         return ElasticSupernet.load(job.folder.path / name, space)
     supernet = ElasticSupernet(space, seed)
-    parts = at_most(splits, section.elastic_images // 2, seed)
     train_elastic(
         supernet, parts, cells.probabilities, settings, seed=seed, progress=progress, checkpoint=checkpoint
     )

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
+from mobinas.arch.architecture import Task
 from mobinas.config import JobConfig
 from mobinas.errors import TrainingError
 from mobinas.files import write_atomic
@@ -18,20 +21,26 @@ from mobinas.pipeline.workers import cores, run_all
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.loop import Recipe, seconds_per_epoch, train
-from mobinas.train.splits import Splits
+from mobinas.train.splits import Normalisation, Part, Splits
 
 _PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
 class _Trainings:
-    """What a worker needs for any of the trainings."""
+    """What a worker needs for any of the trainings.
+
+    Images are NumPy arrays: torch would hand tensors over in shared memory, of which containers have little.
+    """
 
     directory: Path
     config: JobConfig
     contenders: Mapping[str, Contender]
     epochs: Mapping[str, int]
-    splits: Splits
+    task: Task
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    normalisation: Normalisation
 
 
 def train_contenders(
@@ -44,10 +53,23 @@ def train_contenders(
     """
     epochs = _plan(job, contenders, splits)
     by_name = {contender.name: contender for contender in contenders}
-    missing = [name for name in by_name if not job.folder.is_finished(_weights_file(name))]
+    missing = [
+        name
+        for name in by_name
+        if not all(map(job.folder.is_finished, (_weights_file(name), _history_file(name))))
+    ]
     # Baselines first: they tend to be the long ones.
     missing.sort(key=lambda name: not by_name[name].is_baseline)
-    trainings = _Trainings(job.folder.path, job.config, by_name, epochs, splits)
+    trainings = _Trainings(
+        job.folder.path,
+        job.config,
+        by_name,
+        epochs,
+        task_of(splits),
+        splits.training.images.numpy(),
+        splits.training.labels.numpy(),
+        splits.normalisation,
+    )
     shown = {name: 0 if name in missing else epochs[name] for name in by_name}
 
     def report(name: str, step: int, steps: int, text: str) -> None:
@@ -63,17 +85,17 @@ def train_contenders(
 
 
 def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
-    contender, splits, config = trainings.contenders[name], trainings.splits, trainings.config
-    module = contender.build(task_of(splits), config.seed)
+    contender, config = trainings.contenders[name], trainings.config
+    module = contender.build(trainings.task, config.seed)
     path = trainings.directory / _weights_file(name)
     checkpoint = path.with_suffix(".checkpoint.pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     result = train(
         module,
-        splits.training,
+        Part(torch.from_numpy(trainings.images), torch.from_numpy(trainings.labels)),
         recipe_of(config, trainings.epochs[name]),
         resolution=contender.resolution,
-        normalisation=splits.normalisation,
+        normalisation=trainings.normalisation,
         seed=config.seed,
         progress=progress,
         checkpoint=checkpoint,
@@ -163,8 +185,8 @@ def allot_epochs(costs_s: Mapping[str, float], budget_s: float, most: int) -> di
     least_s = sum(costs_s.values())
     if least_s > 2 * budget_s:
         raise TrainingError(
-            f"one epoch of each network needs about {least_s / 60:.1f} minutes, train.minutes is "
-            f"{budget_s / 60:g}; raise it, or take fewer finalists, baselines or smaller resolutions"
+            f"one epoch of each network takes {least_s / budget_s:.1f} times what train.minutes allows; "
+            "raise it, or take fewer finalists, baselines or smaller resolutions"
         )
     epochs: dict[str, int] = {}
     left_s = budget_s

@@ -47,7 +47,9 @@ def run_all(
         TrainingError: A worker was killed, usually for want of memory.
         MobinasError: What the work raised; the other workers are stopped first.
     """
-    if workers <= 1 or len(keys) <= 1:
+    if not keys:
+        return
+    if workers <= 1:
         for key in keys:
             work(shared, key, _bound(progress, key))
             yield key
@@ -68,7 +70,8 @@ def run_all(
                     yield waiting.pop(future)
         except BrokenProcessPool as error:
             raise TrainingError(
-                "a worker process was killed, usually for want of memory; set train.workers=1"
+                "a worker process died: for want of memory (set train.workers=1), or because the script that "
+                "called run() lacks 'if __name__ == \"__main__\":' around it"
             ) from error
         finally:
             stop.set()

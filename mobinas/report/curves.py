@@ -72,15 +72,16 @@ def supernet_panels(
 
     Args:
         losses: For each part of the data its loss in each epoch.
-        entropy: Mean entropy of the op probabilities in each epoch, in nats.
+        entropy: Mean entropy of the op probabilities in each epoch, over the largest possible one.
         skip_share: Share of skip connections among the ops that would be chosen, in each epoch.
     """
     return (
         CurvesInfo("Supernet loss", "epoch", over_epochs(losses)),
         CurvesInfo(
-            "Entropy of the op probabilities, nats",
+            "Entropy of the op probabilities, of the largest possible",
             "epoch",
             over_epochs({"entropy": entropy}),
+            share=True,
             note="Falls as the method makes up its mind.",
         ),
         CurvesInfo(
@@ -104,7 +105,9 @@ def hypervolume_panel(evaluations: Sequence[int], hypervolume: Sequence[float]) 
 
 def training_panel(losses: Mapping[str, Sequence[float]], pick: str = "") -> CurvesInfo:
     """The panel of the trained models' losses, by model name; `pick` is brought out if they are many."""
-    return CurvesInfo("Training loss of the finalists", "epoch", over_epochs(losses), highlight=pick)
+    return CurvesInfo(
+        "Training loss of finalists and baselines", "epoch", over_epochs(losses), highlight=pick
+    )
 
 
 def draw_curves(info: CurvesInfo, axes: Axes | None = None) -> Axes:

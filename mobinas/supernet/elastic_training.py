@@ -261,7 +261,9 @@ class _ElasticRun:
             total += value / len(paths)
             if taught and teacher is None:
                 teacher = torch.softmax(logits.detach(), dim=1)
-        nn.utils.clip_grad_norm_(self.supernet.parameters.values(), settings.gradient_clip)
+        norm = float(nn.utils.clip_grad_norm_(self.supernet.parameters.values(), settings.gradient_clip))
+        if not math.isfinite(norm):
+            return norm
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return total

@@ -21,6 +21,8 @@ _SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif",
 _GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"))
 _TRAIN_FOLDERS = frozenset(("train", "training", "val", "valid", "validation"))
 _TEST_FOLDERS = frozenset(("test", "testing"))
+# Photographs of 12 megapixels would fill any memory; who wants more than this says so with image_size.
+LARGEST_AUTOMATIC_SIZE = 96
 _ORIENTATION_TAG = 0x0112
 _FIRST_TURNED_ORIENTATION = 5
 
@@ -94,7 +96,10 @@ def _look(path: Path) -> tuple[int, int, bool]:
 
 
 def _common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    return round(median(h for h, _ in sizes)), round(median(w for _, w in sizes))
+    """The median height and width, scaled down to `LARGEST_AUTOMATIC_SIZE` where they exceed it."""
+    height, width = median(h for h, _ in sizes), median(w for _, w in sizes)
+    scale = min(1.0, LARGEST_AUTOMATIC_SIZE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _read(files: _Files, channels: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
