@@ -4,10 +4,11 @@ import torch
 
 from mobinas.arch.architecture import Task
 from mobinas.arch.space import SearchSpace
-from mobinas.errors import RunFolderError
+from mobinas.config import ImagesSection
+from mobinas.errors import ConfigError, RunFolderError
 from mobinas.pipeline.context import Job
 from mobinas.train.data import load_data
-from mobinas.train.splits import Fractions, Part, Splits, split
+from mobinas.train.splits import Fractions, Part, Splits, default_fractions, split
 
 
 def load(job: Job) -> Splits:
@@ -24,15 +25,27 @@ def load(job: Job) -> Splits:
         raise RunFolderError(
             f"the images of '{config.data}' changed since this run began; choose another --out"
         )
-    shares = images.model_dump(exclude_none=True, include={"alphas_share", "select_share", "test_share"})
-    if not shares:
-        return split(data, seed=config.seed)
-    default = Fractions()
-    alphas = shares.get("alphas_share", default.alphas)
-    select = shares.get("select_share", default.select)
-    test = shares.get("test_share", default.test)
-    fractions = Fractions(1 - alphas - select - test, alphas, select, test)
-    return split(data, seed=config.seed, fractions=fractions)
+    return split(data, seed=config.seed, fractions=_fractions(images, data.test is not None))
+
+
+def _fractions(images: ImagesSection, own_test: bool) -> Fractions | None:
+    """The asked shares, the others by default; None where nothing is asked.
+
+    Raises:
+        ConfigError: A test share for data that bring their own test part.
+    """
+    asked = (images.alphas_share, images.select_share, images.test_share)
+    if asked == (None, None, None):
+        return None
+    if own_test and images.test_share is not None:
+        raise ConfigError("images.test_share is set, but these data bring their own test part; leave it out")
+    default = default_fractions(own_test)
+    # With an own test part the shares are of the rest, and the test share of Fractions is scaled away.
+    scale = 1 - default.test if own_test else 1.0
+    alphas = default.alphas if images.alphas_share is None else images.alphas_share * scale
+    select = default.select if images.select_share is None else images.select_share * scale
+    test = default.test if images.test_share is None else images.test_share
+    return Fractions(1 - alphas - select - test, alphas, select, test)
 
 
 def task_of(splits: Splits) -> Task:

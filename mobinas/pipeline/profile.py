@@ -1,16 +1,18 @@
 """Step 2: networks measured on the target teach the latency predictor."""
 
+import json
 import random
 
 import numpy as np
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
-from mobinas.errors import Infeasible
+from mobinas.errors import Infeasible, PredictorError, RunFolderError
 from mobinas.pipeline.context import Job
 from mobinas.progress import Progress
 from predictors.measure import measure
 from predictors.models.latency import LatencyPredictor
+from predictors.runners import runner_for
 from predictors.sampling import sample_for_profile
 
 MEASUREMENTS = "measurements.jsonl"
@@ -23,9 +25,11 @@ def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredicto
 
     Raises:
         Infeasible: The latency budget lies below what the fastest architecture needs.
+        RunFolderError: The run began on another target or machine.
     """
     config = job.config
     folder = job.folder.path / _PREDICTOR
+    _check_same_device(job)
 
     def make() -> dict[str, object]:
         rng = random.Random(config.seed)
@@ -44,11 +48,24 @@ def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredicto
         return predictor.report.to_json()
 
     job.folder.data("profile.json", make)
-    predictor = LatencyPredictor.load(folder)
+    try:
+        predictor = LatencyPredictor.load(folder)
+    except PredictorError:
+        make()  # torn; the measurements are still there
+        predictor = LatencyPredictor.load(folder)
     for line in predictor.report.lines():
         job.reporter.note(line)
     _check_feasible(job, space, predictor)
     return predictor
+
+
+def _check_same_device(job: Job) -> None:
+    here = {"target": job.target.to_json(), "host": runner_for(job.target).host}
+    known = job.folder.data("target.json", lambda: here)
+    if known != json.loads(json.dumps(here)):
+        raise RunFolderError(
+            f"this run began on another target or machine ({known['host']}); choose another --out"
+        )
 
 
 def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -> None:

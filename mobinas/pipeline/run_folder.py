@@ -19,6 +19,10 @@ from mobinas.files import sha256_of, write_atomic
 JOB_FILE = "job.toml"
 _INDEX = "artefacts.json"
 _LOCK = ".lock"
+# What tells how fast a job runs, not what it makes.
+_SPEED_KEYS = ("threads", "workers")
+# Artefacts that describe what goes in; a folder of these alone holds no work that could be lost.
+_INPUTS = ("data.json", "target.json")
 
 
 class RunFolder:
@@ -47,8 +51,8 @@ class RunFolder:
             raise RunFolderError(f"cannot make {path}: {error.strerror}; choose another --out") from error
         self._lock = self._acquire()
         try:
-            self._claim(job_toml)
             self._index = self._read_index()
+            self._claim(job_toml)
         except BaseException:
             self._lock.close()
             raise
@@ -84,13 +88,13 @@ class RunFolder:
                 )
             write_atomic(job, job_toml)
             return
-        before, now = job.read_text(encoding="utf-8").splitlines(), job_toml.splitlines()
-        if before != now:
-            was = next((line for line in before if line not in now), "nothing")
-            new = next((line for line in now if line not in before), "nothing")
-            raise RunFolderError(
-                f"{self.path} belongs to another job (there: {was}; now: {new}); choose another --out"
-            )
+        before = job.read_text(encoding="utf-8")
+        if _identity(before) != _identity(job_toml):
+            if set(self._index) - set(_INPUTS):
+                raise RunFolderError(f"{self.path} belongs to another job ({_difference(before, job_toml)}")
+            self._index.clear()
+        if before != job_toml:
+            write_atomic(job, job_toml)
 
     def _read_index(self) -> dict[str, str]:
         try:
@@ -126,3 +130,14 @@ class RunFolder:
         """A JSON artefact; `make` returns plain data, and is called only if it is not finished yet."""
         path = self.file(name, lambda path: write_atomic(path, json.dumps(make(), indent=1) + "\n"))
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _identity(job_toml: str) -> list[str]:
+    return [line for line in job_toml.splitlines() if line.partition(" = ")[0] not in _SPEED_KEYS]
+
+
+def _difference(before: str, now: str) -> str:
+    old, new = _identity(before), _identity(now)
+    was = next((line for line in old if line not in new), "nothing")
+    wanted = next((line for line in new if line not in old), "nothing")
+    return f"there: {was}; now: {wanted}); choose another --out"

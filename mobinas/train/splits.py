@@ -148,6 +148,11 @@ class Splits:
         object.__setattr__(self, "training", _joined(self.weights, self.alphas))
 
 
+def default_fractions(own_test: bool) -> Fractions:
+    """The shares where nobody asks for others; `own_test` tells whether the data bring a test part."""
+    return _FRACTIONS_WITH_OWN_TEST if own_test else Fractions()
+
+
 def split(data: ImageData, *, seed: int = 0, fractions: Fractions | None = None) -> Splits:
     """Splits the data, class by class; identical images stay in one part.
 
@@ -162,7 +167,7 @@ def split(data: ImageData, *, seed: int = 0, fractions: Fractions | None = None)
         DataError: A class has too few images for each part to get one.
     """
     own_test = data.test is not None
-    shares = fractions or (_FRACTIONS_WITH_OWN_TEST if own_test else Fractions())
+    shares = fractions or default_fractions(own_test)
     names = ("weights", "alphas", "select") if own_test else ("weights", "alphas", "select", "test")
     share = np.array([getattr(shares, name) for name in names])
     groups = _fingerprints(data.images)

@@ -180,7 +180,7 @@ def test_an_error_is_one_line_and_a_failing_exit(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_job_is_refused(finished: Path) -> None:
-    with pytest.raises(RunFolderError, match="another job"):
+    with pytest.raises(RunFolderError, match="belongs to another job"):
         run(load_config("smoke", {"seed": 7}), finished)
 
 
@@ -208,3 +208,40 @@ def test_ctrl_c_says_how_to_continue(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "mobinas: stopped; the same command continues from here"
+
+
+def test_two_workers_train_what_one_process_trains(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        overrides = {**TINY, "threads": 1, "train.workers": workers}
+        run(load_config("smoke", overrides), tmp_path / str(workers))
+    for name in ("front.csv", "front.json", "test.json"):
+        assert (tmp_path / "1" / name).read_text() == (tmp_path / "2" / name).read_text(), name
+
+
+def test_a_corrected_job_may_take_the_folder_of_a_failed_one(tmp_path: Path) -> None:
+    with pytest.raises(ArchitectureError):
+        run(load_config("smoke", {**TINY, "space.resolutions": [10]}), tmp_path / "run")
+    assert run(load_config("smoke", TINY), tmp_path / "run").rows
+
+
+def test_a_torn_predictor_is_fitted_again(finished: Path) -> None:
+    front = (finished / "front.csv").read_text()
+    for path in (finished / "predictor").iterdir():
+        path.write_bytes(b"torn")
+    run("smoke", finished)
+    assert (finished / "front.csv").read_text() == front
+
+
+def test_the_front_is_frozen_before_the_test_part_is_known(finished: Path, tmp_path: Path) -> None:
+    from mobinas.pipeline import confirm
+
+    def closed(*_: object) -> None:
+        raise RuntimeError("opened")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confirm, "open_test", closed)
+        with pytest.raises(RuntimeError, match="opened"):
+            run("smoke", tmp_path / "run")
+    frozen = json.loads((tmp_path / "run" / "front.json").read_text())
+    assert frozen == json.loads((finished / "front.json").read_text())
+    assert not (tmp_path / "run" / "test.json").exists()

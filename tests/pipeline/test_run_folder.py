@@ -89,3 +89,21 @@ def test_a_second_process_is_refused_until_the_first_dies(tmp_path: Path) -> Non
         process.wait()
     with RunFolder(tmp_path, JOB):
         pass
+
+
+def test_a_folder_without_work_may_change_its_job(tmp_path: Path) -> None:
+    other = JOB.replace("digits", "photos")
+    with RunFolder(tmp_path, JOB) as folder:
+        folder.data("data.json", lambda: {"digest": "x"})
+    with RunFolder(tmp_path, other) as folder:
+        assert not folder.is_finished("data.json")
+        folder.data("profile.json", lambda: {})
+    with pytest.raises(RunFolderError, match="photos.*digits"):
+        RunFolder(tmp_path, JOB)
+
+
+def test_how_fast_a_job_runs_is_not_part_of_it(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, JOB + "threads = 2\n") as folder:
+        folder.data("profile.json", lambda: {})
+    with RunFolder(tmp_path, JOB + "threads = 1\n") as folder:
+        assert folder.is_finished("profile.json")
