@@ -98,7 +98,7 @@ def test_a_folder_without_work_may_change_its_job(tmp_path: Path) -> None:
     with RunFolder(tmp_path, other) as folder:
         assert not folder.is_finished("data.json")
         folder.data("profile.json", lambda: {})
-    with pytest.raises(RunFolderError, match="photos.*digits"):
+    with pytest.raises(RunFolderError, match=r"photos.*digits"):
         RunFolder(tmp_path, JOB)
 
 
