@@ -40,7 +40,6 @@ def test_any_text_survives_toml(text: str) -> None:
         ("trian.epochs", 3, ["trian", "did you mean 'train'"]),
         ("train.epoch", 3, ["train.epoch", "did you mean 'epochs'"]),
         ("train.epochs", "many", ["train.epochs", "many"]),
-        ("space.preset", "tiny", ["a preset fixes the whole space"]),
         ("images", {"test_share": 0.9, "select_share": 0.2}, ["below 1"]),
         ("data.x", 1, ["data", "not a section"]),
         ("max_latency_ms", -1, ["max_latency_ms", "greater than 0"]),
@@ -97,3 +96,14 @@ def test_an_override_without_equals_is_refused() -> None:
 def test_resolutions_follow_the_images() -> None:
     space = JobConfig().space.for_task(Task(10, 1), 28)
     assert space.resolutions == (16, 20, 28)
+
+
+def test_a_preset_beside_other_keys_of_the_space_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text('[space]\npreset = "tiny"\nnodes = 3\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="a preset fixes the whole space"):
+        load_config(file)
+
+
+def test_a_preset_on_the_command_line_replaces_the_space_of_the_file() -> None:
+    assert load_config("smoke", {"space.preset": "mobile"}).space.preset == "mobile"

@@ -1,6 +1,8 @@
 """The main job: eight steps from images to a report, each continued where a stopped run left it."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +56,8 @@ def run(
 
         checked_provider(target)
         _check_names(config)
-        _run_steps(Job(config, folder, target, reporter or SilentReporter()))
+        with _threads(config.threads):
+            _run_steps(Job(config, folder, target, reporter or SilentReporter()))
     return load_front(directory)
 
 
@@ -75,9 +78,20 @@ def _slug(data: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(data).name).strip("-") or "run"
 
 
-def _run_steps(job: "Job") -> None:
+@contextlib.contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    """PyTorch computes with so many threads inside; the caller's number is restored."""
     import torch
 
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_steps(job: "Job") -> None:
     from mobinas.pipeline.confirm import confirm, open_test
     from mobinas.pipeline.context import Contender
     from mobinas.pipeline.export import export_contenders
@@ -88,8 +102,6 @@ def _run_steps(job: "Job") -> None:
     from mobinas.pipeline.supernet import elastic, search_cells
     from mobinas.pipeline.train import train_contenders
 
-    if job.config.threads is not None:
-        torch.set_num_threads(job.config.threads)
     steps = (job.reporter.step(k, len(_TITLES), title) for k, title in enumerate(_TITLES, start=1))
     splits = load(job)
     space = space_of(job, splits)

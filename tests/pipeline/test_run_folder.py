@@ -56,8 +56,8 @@ def test_an_artefact_that_failed_is_not_finished(tmp_path: Path) -> None:
 
 
 def test_another_job_is_refused_with_the_difference(tmp_path: Path) -> None:
-    with RunFolder(tmp_path, JOB):
-        pass
+    with RunFolder(tmp_path, JOB) as folder:
+        folder.data("profile.json", lambda: {})
     with pytest.raises(RunFolderError, match=r"seed = 0.*seed = 1"):
         RunFolder(tmp_path, JOB.replace("seed = 0", "seed = 1"))
 
