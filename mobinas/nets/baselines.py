@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mobinas.arch.architecture import Task
 from mobinas.errors import ArchitectureError, did_you_mean
+from mobinas.nets.conv import Conv2d
 from mobinas.nets.module import BATCH_NORM_MOMENTUM
 from mobinas.torchvision_ops import import_torchvision
 
@@ -60,9 +61,11 @@ def _mobilenet_v3_small(task: Task) -> nn.Module:
         conv = nn.Conv2d(task.in_channels, first.out_channels, 3, 2, 1, bias=False)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out")
         network.set_submodule("features.0.0", conv)
-    for module in network.modules():
+    for name, module in list(network.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
+        elif isinstance(module, nn.Conv2d):
+            network.set_submodule(name, Conv2d.like(module))
     return network
 
 

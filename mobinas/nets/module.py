@@ -20,6 +20,7 @@ from mobinas.graph.layers import (
     ReLU,
     Zeros,
 )
+from mobinas.nets import conv
 
 # PyTorch's default of 0.1; torchvision's mobilenet_v3 ships 0.01, which a short training never fills.
 BATCH_NORM_MOMENTUM = 0.1
@@ -91,8 +92,7 @@ def _last_uses(graph: Graph) -> list[list[int]]:
 def _module(layer: Layer) -> nn.Module | None:
     match layer:
         case Conv2d():
-            strided_pointwise = layer.kernel == (1, 1) and layer.stride != (1, 1)
-            return (_StridedPointwise if strided_pointwise else nn.Conv2d)(
+            return conv.Conv2d(
                 layer.in_channels,
                 layer.out_channels,
                 layer.kernel,
@@ -110,18 +110,6 @@ def _module(layer: Layer) -> nn.Module | None:
             return None
         case _:
             assert_never(layer)
-
-
-class _StridedPointwise(nn.Conv2d):
-    """A 1x1 convolution with a stride, as one of stride 1 on the pixels that count.
-
-    The same mathematics; torch 2.13's own kernel for it writes past its buffers on a CPU when a channels_last
-    input has fewer than 8 channels ("corrupted double-linked list").
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        rows, columns = self.stride
-        return nn.functional.conv2d(input[:, :, ::rows, ::columns], self.weight, groups=self.groups)
 
 
 def _flat_for(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:

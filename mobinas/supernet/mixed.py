@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mobinas.graph.layers import BatchNorm2d, Concat, Conv2d, Graph, Input, Layer
 from mobinas.graph.lowering import lower_op
+from mobinas.nets.conv import conv2d
 from mobinas.nets.module import BATCH_NORM_MOMENTUM, compute_layer
 
 _EPSILON = 1e-5
@@ -42,11 +43,8 @@ class _EdgeConv(nn.Module):
             # Unlike repeat, cat keeps channels_last, where depthwise convolutions are several times faster.
             x, per_edge = torch.cat([x] * k, dim=1), True
         groups = layer.groups * (k if per_edge else 1)
-        if layer.kernel == (1, 1):
-            # torch's own strided 1x1 convolution corrupts memory where channels are few; see nets.module.
-            rows, columns = layer.stride
-            return nn.functional.conv2d(x[:, :, ::rows, ::columns], self.weight, groups=groups)
-        return nn.functional.conv2d(x, self.weight, None, layer.stride, layer.padding, layer.dilation, groups)
+        dilation = (layer.dilation, layer.dilation)
+        return conv2d(x, self.weight, None, layer.stride, layer.padding, dilation, groups)
 
 
 class _EdgeNorm(nn.Module):
