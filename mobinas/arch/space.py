@@ -123,6 +123,22 @@ class SearchSpace:
         """Draws uniformly over encodings."""
         return self.build(lambda _name, options: rng.choice(options))
 
+    def single_op_architectures(self) -> tuple[Architecture, ...]:
+        """One per op: it alone on all edges, at the smallest size; the fastest of all is near one of them."""
+        smallest = {"resolution": self.resolutions, "depth": self.depths, "width": self.widths}
+
+        def of(op: str) -> Architecture:
+            def choose(name: str, options: Sequence[Any], /) -> Any:
+                if name in smallest:
+                    return min(smallest[name])
+                if name == "op_set":
+                    return next(k for k in options if op in self.op_sets[k])
+                return op if op in options else options[0]
+
+            return self.build(choose)
+
+        return tuple(of(op) for op in self.ops())
+
     def decode(self, choices: Mapping[str, Choice]) -> Architecture:
         """Builds the architecture that `encode` described.
 

@@ -1,10 +1,10 @@
 """Step 4: the search over cells and macro space, judged by inherited weights and predicted latency."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mobinas.arch.architecture import Architecture
+from mobinas.arch.architecture import Architecture, CellBody
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.graph.cost import cost
@@ -51,21 +51,33 @@ def search_front(
         sampler=config.search.sampler,
         seed=config.seed,
         storage=job.folder.path / STUDY,
-        start=lambda rng: first_candidate(space, cells.probabilities, config.search.uniform, rng),
+        start=lambda rng: first_candidates(space, cells, config.search.uniform, rng),
         n_start=max(1, config.search.trials // 3),
         prefilter=lambda architecture: known_values(architecture, predictor),
         progress=progress,
     )
 
 
-def first_candidate(
+def first_candidates(
+    space: SearchSpace, cells: SupernetResult, uniform: float, rng: random.Random
+) -> Iterator[Architecture]:
+    """The corners of the space, then draws around the probabilities of ops.
+
+    The ends of the front are extreme cells. Independent draws per edge practically never give one: with five
+    ops, 16 equal ones come once in 3e10. So the smallest cells of one op come first, then the method's
+    genotype at the smallest and the largest size; every second draw has one or two kinds of op.
+    """
+    yield from space.single_op_architectures()
+    for size in (min, max):
+        body = CellBody(cells.genotype, size(space.depths), size(space.widths), space.stem)
+        yield Architecture(body, size(space.resolutions), space.task)
+    while True:
+        yield _drawn(space, cells.probabilities, uniform, rng)
+
+
+def _drawn(
     space: SearchSpace, probabilities: Probabilities, uniform: float, rng: random.Random
 ) -> Architecture:
-    """Draws a cell around the probabilities and any size; every second one from one or two kinds of op.
-
-    The ends of the front are extreme cells, such as nearly all skip connections. Independent draws per edge
-    practically never give one: with five ops, 16 equal ones come once in 3e10.
-    """
     draw = probabilities.chooser(rng, uniform)
     ops = space.ops()
     few = rng.sample(ops, min(len(ops), rng.randint(1, 2))) if rng.random() < 0.5 else ops
@@ -110,5 +122,5 @@ def _judge(
 
 def choose_finalists(job: Job, result: SearchResult[Architecture]) -> tuple[Contender, ...]:
     """The networks to train: over the whole latency range, both ends always."""
-    chosen = finalists(result.history, OBJECTIVES, job.config.train.finalists)
+    chosen = finalists(result.history, OBJECTIVES, job.config.train.finalists, covered="latency_s")
     return tuple(Contender.finalist(evaluation.candidate) for evaluation in chosen)

@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 
-from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import Infeasible, PredictorError, RunFolderError
 from mobinas.pipeline.context import Job
@@ -74,7 +73,7 @@ def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -
         return
     rng = random.Random(job.config.seed)
     sampled = [space.sample(rng) for _ in range(_FEASIBILITY_SAMPLES)]
-    candidates = [*sampled, *_smallest(space)]
+    candidates = [*sampled, *space.single_op_architectures()]
     latencies_s = predictor.predict(candidates).mean_s
     fastest = int(np.argmin(latencies_s))
     if latencies_s[fastest] > budget_s:
@@ -85,17 +84,3 @@ def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -
         )
     share = float(np.mean(latencies_s[: len(sampled)] <= budget_s))
     job.reporter.note(f"{share:.0%} of the space meets the latency budget of {budget_s * 1e3:g} ms")
-
-
-def _smallest(space: SearchSpace) -> list[Architecture]:
-    # One op throughout, at the smallest size: the fastest is near these, whichever op that is on the device.
-    smallest = {"resolution": min(space.resolutions), "depth": min(space.depths), "width": min(space.widths)}
-
-    def with_op(op: str) -> Architecture:
-        def choose(name: str, options: object) -> object:
-            offered = list(options)  # type: ignore[call-overload]
-            return smallest.get(name, op if op in offered else offered[0])
-
-        return space.build(choose)
-
-    return [with_op(op) for op in space.ops()]

@@ -20,18 +20,23 @@ def finalists(
     n: int,
     *,
     logarithmic: Sequence[str] = LOGARITHMIC,
+    covered: str | None = None,
 ) -> tuple[Evaluation[C], ...]:
     """Picks `n` evaluations that cover the trade-off.
 
-    The best in each objective come first. Then, front after front (the second is what remains without the
-    first), always the one farthest from all picked so far, in objectives scaled to [0, 1] over the first
-    front, until there are `n`.
+    The best in each objective come first. With `covered`, half of all picks then come from equal bins over
+    that objective's whole range, on the front or not. Then, front after front (the second is what remains
+    without the first), always the one farthest from all picked so far, in objectives scaled to [0, 1] over
+    the first front, until there are `n`.
 
     Args:
         evaluations: What was searched; a ParetoFront or a history. Infeasible ones are left out.
         objectives: The axes.
         n: How many to pick, at least one per objective.
         logarithmic: Objectives whose ratios matter, not their differences; their values are positive.
+        covered: An objective that is well known where the others are rough estimates, such as inherited
+            accuracies: these favour what the supernet trains easily, the small networks, so that a front of
+            theirs may lack all large ones.
 
     Returns:
         Up to `n` evaluations, best in the first objective first; fewer only if there are no more.
@@ -54,6 +59,9 @@ def finalists(
         end = min(front, key=lambda e: (axis.loss(e[axis.name]), e.losses(axes), e.candidate.digest))
         if end not in picked:
             picked.append(end)
+    if covered is not None:
+        others = [axis for axis in axes if axis.name != covered]
+        _cover(picked, rest, n // 2, covered, others, covered in logarithmic)
     while front and len(picked) < n:
         _spread(picked, [e for e in front if e not in picked], n, scaler)
         gone = {e.candidate.digest for e in front}
@@ -80,6 +88,30 @@ class _Scaler:
     def __call__(self, evaluation: Evaluation[C]) -> npt.NDArray[np.float64]:
         scaled: npt.NDArray[np.float64] = (np.array(self._raw(evaluation)) - self._low) / self._span
         return scaled
+
+
+def _cover(
+    picked: list[Evaluation[C]],
+    offered: Sequence[Evaluation[C]],
+    bins: int,
+    name: str,
+    others: Sequence[Objective],
+    logarithmic: bool,
+) -> None:
+    """The best in the other objectives of each bin where nothing is picked yet."""
+    feasible = [e for e in offered if e.feasible]
+    at = {e.candidate.digest: math.log(e[name]) if logarithmic else e[name] for e in feasible}
+    low, span = min(at.values()), max(at.values()) - min(at.values())
+
+    def bin_of(evaluation: Evaluation[C]) -> int:
+        share = (at[evaluation.candidate.digest] - low) / span if span else 0.0
+        return min(int(share * bins), bins - 1)
+
+    filled = {bin_of(e) for e in picked}
+    for k in sorted(set(range(bins)) - filled):
+        inside = [e for e in feasible if bin_of(e) == k]
+        if inside:
+            picked.append(min(inside, key=lambda e: (e.losses(others), e[name], e.candidate.digest)))
 
 
 def _spread(picked: list[Evaluation[C]], offered: list[Evaluation[C]], n: int, scaler: _Scaler) -> None:

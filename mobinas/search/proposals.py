@@ -1,8 +1,9 @@
 """Which candidate comes next: always one that the record does not hold."""
 
+import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -45,7 +46,7 @@ class Proposer(Generic[C]):
         known: What is known of a candidate before its evaluation.
         sampler: A name of `make_sampler`.
         seed: Of all draws.
-        start: Draws the first candidates.
+        start: Yields first candidates; each time, the first one not yet seen is taken.
         n_start: How many evaluations are drawn so before the sampler takes over.
     """
 
@@ -55,7 +56,7 @@ class Proposer(Generic[C]):
     known: Known[C]
     sampler: str
     seed: int
-    start: Callable[[random.Random], C] | None
+    start: Callable[[random.Random], Iterable[C]] | None
     n_start: int
 
     def next(self) -> Proposal[C] | None:
@@ -99,9 +100,7 @@ class Proposer(Generic[C]):
         return Proposal(trial, candidate, values, broken(self.constraints, values))
 
     def _starts(self, rng: random.Random) -> Iterator[tuple[C, dict[str, Any]]]:
-        for _ in range(_RANDOM_DRAWS if self.start else 0):
-            assert self.start is not None
-            candidate = self.start(rng)
+        for candidate in itertools.islice(self.start(rng) if self.start else (), _RANDOM_DRAWS):
             yield candidate, dict(self.space.encode(candidate))
         yield from self._anywhere(rng)
 

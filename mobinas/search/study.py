@@ -4,7 +4,7 @@ import math
 import random
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic
@@ -41,7 +41,7 @@ def pareto_search(
     seed: int = 0,
     storage: Path | str | None = None,
     timeout_s: float | None = None,
-    start: Callable[[random.Random], C] | None = None,
+    start: Callable[[random.Random], Iterable[C]] | None = None,
     n_start: int = DEFAULT_N_START,
     prefilter: Callable[[C], Numbers] | None = None,
     progress: Progress = silent,
@@ -63,7 +63,8 @@ def pareto_search(
         seed: Of all draws.
         storage: File of the study (an Optuna journal); without one, nothing is kept.
         timeout_s: No evaluation begins after so many seconds.
-        start: Draws the first candidates, instead of uniformly over encodings.
+        start: Yields candidates to begin with, instead of uniform draws over encodings; each time anew, and
+            the first one not yet seen is taken.
         n_start: How many evaluations precede the sampler's own proposals.
         prefilter: Cheap values of a candidate (exact or predicted), known before its evaluation;
             a candidate that breaks a constraint by them is recorded and not evaluated.

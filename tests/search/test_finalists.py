@@ -1,7 +1,9 @@
 """Finalists: ends always, spread, filled up from the next fronts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,6 +70,31 @@ def test_a_crowd_is_passed_over() -> None:
 def test_the_second_front_fills_up() -> None:
     history = [seen("a", 0.9, 2e-3), seen("b", 0.8, 1e-3), seen("c", 0.85, 2.1e-3), seen("d", 0.2, 5e-3)]
     assert set(picked_digests(finalists(history, AXES, 3))) == {"a", "b", "c"}
+
+
+def test_covering_reaches_the_slow_end_that_a_rough_accuracy_hides() -> None:
+    fast = [seen(f"f{i}", 0.5 + i / 100, 1e-4 * (1 + i / 10)) for i in range(10)]
+    slow = [seen(f"s{i}", 0.3 + i / 100, 8e-4 + i * 1e-5) for i in range(10)]
+    assert not any(name.startswith("s") for name in picked_digests(finalists(fast + slow, AXES, 8)))
+    picked = picked_digests(finalists(fast + slow, AXES, 8, covered="latency_s"))
+    assert "s9" in picked and len(picked) == 8
+
+
+@given(histories(), st.integers(2, 10))
+@settings(deadline=None, max_examples=60)
+def test_covering_fills_every_bin_that_it_can(history: list[Evaluation[Thing]], n: int) -> None:
+    picked = finalists(history, AXES, n, covered="latency_s")
+    feasible = [e for e in history if e.feasible]
+    assert len(picked) == len(set(picked_digests(picked))) == min(n, len(feasible))
+    assert min(e["latency_s"] for e in picked) == min(e["latency_s"] for e in feasible)
+    assert max(e["accuracy"] for e in picked) == max(e["accuracy"] for e in feasible)
+    logs = np.log([e["latency_s"] for e in feasible])
+    edges = np.linspace(logs.min(), logs.max(), n // 2 + 1)[1:-1]
+
+    def bins(evaluations: Sequence[Evaluation[Thing]]) -> set[int]:
+        return {int(k) for k in np.digitize(np.log([e["latency_s"] for e in evaluations]) + 1e-12, edges)}
+
+    assert bins(picked) == bins(feasible)
 
 
 def test_one_candidate_is_both_ends() -> None:

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,11 +189,13 @@ def test_failures_in_a_row_end_the_search() -> None:
 
 
 def test_start_draws_the_first_candidates() -> None:
-    def start(rng: Any) -> Choices:
-        return Choices({"a": 3, "b": rng.choice((0.0, 0.5)), "c": "y", "d": "only"})
+    def start(rng: Any) -> Iterator[Choices]:
+        yield Choices({"a": 1, "b": 0.0, "c": "x", "d": "only"})
+        while True:
+            yield Choices({"a": 3, "b": rng.choice((0.0, 0.5)), "c": "y", "d": "only"})
 
-    result = pareto_search(SMALL, answer, AXES, n_trials=8, start=start, n_start=2)
-    assert {e.candidate["a"] for e in result.history[:2]} == {3}
+    result = pareto_search(SMALL, answer, AXES, n_trials=8, start=start, n_start=3)
+    assert [e.candidate["a"] for e in result.history[:3]] == [1, 3, 3]
     assert len(result.history) == 8
 
 
