@@ -58,11 +58,7 @@ def _lowered_features(architecture: Architecture) -> Floats:
 @lru_cache(maxsize=65536)
 def _is_regular(cell: Cell) -> bool:
     """Whether both inputs and all nodes live, and the output is a concatenation of its own."""
-    live = set(cell.concat)
-    for number in reversed(range(N_INPUTS, N_INPUTS + len(cell.nodes))):
-        if number in live:
-            live.update(edge.source for edge in cell.nodes[number - N_INPUTS])
-    return len(cell.concat) > 1 and len(live) == N_INPUTS + len(cell.nodes)
+    return len(cell.concat) > 1 and len(cell.live()) == N_INPUTS + len(cell.nodes)
 
 
 def _skeleton_of(architecture: Architecture) -> Architecture:

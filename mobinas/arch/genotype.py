@@ -64,6 +64,14 @@ class Cell:
             for edge in edges:
                 yield number, edge
 
+    def live(self) -> frozenset[int]:
+        """The nodes, inputs among them, that the output depends on."""
+        live = set(self.concat)
+        for number in reversed(range(N_INPUTS, N_INPUTS + len(self.nodes))):
+            if number in live:
+                live.update(edge.source for edge in self.nodes[number - N_INPUTS])
+        return frozenset(live)
+
     def canonical(self) -> "Cell":
         """The one representative of all cells that differ only in names and order.
 
@@ -81,18 +89,10 @@ def _check_edge(edge: Edge, number: int) -> None:
         raise ArchitectureError(f"node {number} has op 'none'; a genotype holds real ops only, drop the edge")
 
 
-def _live_nodes(cell: Cell) -> list[int]:
-    live = set(cell.concat)
-    for number in reversed(range(N_INPUTS, N_INPUTS + len(cell.nodes))):
-        if number in live:
-            live.update(edge.source for edge in cell.nodes[number - N_INPUTS])
-    return sorted(number for number in live if number >= N_INPUTS)
-
-
 @lru_cache(maxsize=65536)
 def _canonical(cell: Cell) -> Cell:
     # All topological renumberings are tried: tree hashes alone cannot tell a shared node from two equal ones.
-    live = _live_nodes(cell)
+    live = sorted(number for number in cell.live() if number >= N_INPUTS)
     best: tuple[Any, ...] | None = None
     for order in itertools.permutations(live):
         number_of = {0: 0, 1: 1} | {old: new for new, old in enumerate(order, start=N_INPUTS)}

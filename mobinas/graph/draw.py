@@ -102,19 +102,11 @@ def draw_cell(cell: Cell) -> CellDrawing:
     y = _place(columns, links, heights)
     top = min(y[slot] - heights[slot] / 2 for slot in y)
     y = {slot: centre - top for slot, centre in y.items()}
-    layout = _Layout(cell, rank, y, _live(cell))
+    layout = _Layout(cell, rank, y, {OUTPUT, *cell.live()})
     boxes = (*layout.ends(), *layout.cards())
     height = max(y[slot] + heights[slot] / 2 for slot in y)
     width = max(box.x + box.width / 2 for box in boxes)
     return CellDrawing(boxes, tuple(layout.routes(links)), width, height)
-
-
-def _live(cell: Cell) -> set[int]:
-    live = {OUTPUT, *cell.concat}
-    for number in reversed(range(N_INPUTS, N_INPUTS + len(cell.nodes))):
-        if number in live:
-            live.update(edge.source for edge in cell.nodes[number - N_INPUTS])
-    return live
 
 
 def _readers(cell: Cell) -> dict[int, list[int]]:

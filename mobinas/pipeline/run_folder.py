@@ -8,7 +8,8 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Mapping
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,17 @@ JOB_FILE = "job.toml"
 _INDEX = "artefacts.json"
 _LOCK = ".lock"
 # What tells how fast a job runs, not what it makes.
-_SPEED_KEYS = ("threads", "workers")
+_SPEED_KEYS = (("", "threads"), ("train", "workers"))
+# Sections of the job that may still change in a folder, and the first thing made from each.
+_OPEN_UNTIL = {
+    "supernet": "supernet.json",
+    "search": "study.journal",
+    "train": "front.json",
+    "measure": "front.json",
+}
+_CHECKPOINTS = {"supernet": "*.checkpoint.pt", "train": "trained/*.checkpoint.pt"}
+# Made again when the recipe changes: all networks are trained alike.
+_TRAINED = ("plan.json", "trained/", "models/", "baselines/")
 # Artefacts that describe what goes in; a folder of these alone holds no work that could be lost.
 _INPUTS = ("data.json", "target.json")
 
@@ -89,12 +100,26 @@ class RunFolder:
             write_atomic(job, job_toml)
             return
         before = job.read_text(encoding="utf-8")
-        if _identity(before) != _identity(job_toml):
-            if set(self._index) - set(_INPUTS):
-                raise RunFolderError(f"{self.path} belongs to another job ({_difference(before, job_toml)}")
+        changes = _changes(before, job_toml)
+        sections = {section for section, _ in changes}
+        closed = [change for change in changes if self._is_closed(change[0])]
+        if closed and set(self._index) - set(_INPUTS):
+            raise RunFolderError(
+                f"{self.path} belongs to another job ({changes[closed[0]]}); choose another --out"
+            )
+        if closed:
             self._index.clear()
+        if "train" in sections:
+            self._index = {name: d for name, d in self._index.items() if not name.startswith(_TRAINED)}
+        for section in sections & _CHECKPOINTS.keys():
+            for checkpoint in self.path.glob(_CHECKPOINTS[section]):
+                checkpoint.unlink()
         if before != job_toml:
             write_atomic(job, job_toml)
+
+    def _is_closed(self, section: str) -> bool:
+        first = _OPEN_UNTIL.get(section)
+        return first is None or first in self._index or (self.path / first).exists()
 
     def _read_index(self) -> dict[str, str]:
         try:
@@ -132,12 +157,22 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _identity(job_toml: str) -> list[str]:
-    return [line for line in job_toml.splitlines() if line.partition(" = ")[0] not in _SPEED_KEYS]
+def _changes(before: str, now: str) -> dict[tuple[str, str], str]:
+    """By section and key, what differs between two jobs and matters to what they make."""
+    try:
+        old, new = (_flat(tomllib.loads(text)) for text in (before, now))
+    except tomllib.TOMLDecodeError as error:
+        raise RunFolderError(
+            f"{JOB_FILE} in the run folder is torn ({error}); choose another --out"
+        ) from error
+    return {
+        key: f"{'.'.join(filter(None, key))} was {old.get(key)!r} there, now {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if key not in _SPEED_KEYS and old.get(key) != new.get(key)
+    }
 
 
-def _difference(before: str, now: str) -> str:
-    old, new = _identity(before), _identity(now)
-    was = next((line for line in old if line not in new), "nothing")
-    wanted = next((line for line in new if line not in old), "nothing")
-    return f"there: {was}; now: {wanted}); choose another --out"
+def _flat(job: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    sections = {name: value for name, value in job.items() if isinstance(value, dict)}
+    top = {("", key): value for key, value in job.items() if key not in sections}
+    return top | {(name, key): value for name, section in sections.items() for key, value in section.items()}

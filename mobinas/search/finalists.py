@@ -24,8 +24,8 @@ def finalists(
 ) -> tuple[Evaluation[C], ...]:
     """Picks `n` evaluations that cover the trade-off.
 
-    The best in each objective come first. With `covered`, half of all picks then come from equal bins over
-    that objective's whole range, on the front or not. Then, front after front (the second is what remains
+    The best in each objective come first. With `covered`, then comes the best of each of equal bins over that
+    objective's whole range, on the front or not. Then, front after front (the second is what remains
     without the first), always the one farthest from all picked so far, in objectives scaled to [0, 1] over
     the first front, until there are `n`.
 
@@ -61,7 +61,7 @@ def finalists(
             picked.append(end)
     if covered is not None:
         others = [axis for axis in axes if axis.name != covered]
-        _cover(picked, rest, n // 2, covered, others, covered in logarithmic)
+        _cover(picked, rest, n - len(axes) + 1, covered, others, covered in logarithmic)
     while front and len(picked) < n:
         _spread(picked, [e for e in front if e not in picked], n, scaler)
         gone = {e.candidate.digest for e in front}

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
-from mobinas.errors import ConfigError, TrainingError
+from mobinas.errors import ConfigError
 from mobinas.progress import Progress, silent
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.network import SearchNetwork, search_ops
-from mobinas.supernet.schedule import cosine, identity_of
 from mobinas.train.batches import check_batch_size, endless_batches, shuffled_batches
-from mobinas.train.checkpoint import load_state, save_state
+from mobinas.train.checkpoint import identity_of
+from mobinas.train.epochs import run_epochs
+from mobinas.train.optimisation import half_cosine
 from mobinas.train.splits import Part, Splits
 
 # Liu et al.: 0.025 at batch 64; Xu et al.: 0.1 at batch 256. Both are this rate per image.
@@ -149,22 +150,15 @@ def search_supernet(
         ArchitectureError: A width or size that the method or the stem cannot take.
     """
     check_batch_size(settings.batch_size, {"weights": len(splits.weights), "alphas": len(splits.alphas)})
-    search = BilevelSearch(space, splits, settings, seed)
-    identity = identity_of(space, settings, seed, splits.weights, splits.alphas)
-    if checkpoint is not None and (state := load_state(checkpoint, identity)) is not None:
-        search.restore(state)
-    while len(search.history) < settings.epochs:
-        good = copy.deepcopy(search.state())
-        if not search.epoch(progress):
-            if search.scale < 1:
-                raise TrainingError(
-                    f"the search's loss was not finite in epoch {len(search.history) + 1}, also at half the "
-                    f"learning rate; set learning_rate to {search.learning_rate / 10:g} or less"
-                )
-            search.restore(good)
-            search.scale = 0.5
-        elif checkpoint is not None:
-            save_state(checkpoint, identity, search.state())
+    search = BilevelSearch(space, splits, settings, seed, progress)
+    run_epochs(
+        search,
+        settings.epochs,
+        name="the search",
+        learning_rate=search.learning_rate,
+        identity=identity_of(space, settings, seed, splits.weights, splits.alphas),
+        checkpoint=checkpoint,
+    )
     found = search.network.relaxation.probabilities()
     return SupernetResult(found, likeliest_genotype(found, space), tuple(search.history))
 
@@ -192,6 +186,7 @@ class BilevelSearch:
     splits: Splits
     settings: MethodSettings
     seed: int
+    progress: Progress = silent
     history: list[EpochRecord] = field(default_factory=list)
     scale: float = 1.0
     network: SearchNetwork = field(init=False)
@@ -232,7 +227,12 @@ class BilevelSearch:
     def _steps(self) -> int:
         return max(1, round(len(self.splits.weights) / self.settings.batch_size))
 
-    def epoch(self, progress: Progress = silent) -> bool:
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs so far."""
+        return len(self.history)
+
+    def epoch(self) -> bool:
         """Runs one epoch; False (and an unusable state) when something was not finite."""
         number, started = len(self.history), time.perf_counter()
         # Draws depend on seed and epoch alone, so a search that is resumed repeats them.
@@ -246,7 +246,7 @@ class BilevelSearch:
             if moves:
                 alpha_sums += torch.tensor(self.alpha_step(next(alpha_batches)))
             share = number * steps + k
-            rate = cosine(
+            rate = half_cosine(
                 self.learning_rate, self.settings.learning_rate_end, share, steps * self.settings.epochs
             )
             weight_sums += torch.tensor(self.weight_step(positions, rate * self.scale))
@@ -256,7 +256,7 @@ class BilevelSearch:
             return False
         self._record(weight_sums.tolist(), alpha_sums.tolist(), time.perf_counter() - started)
         loss = self.history[-1].weight_loss
-        progress(number + 1, self.settings.epochs, f"supernet epoch {number + 1}, loss {loss:.3f}")
+        self.progress(number + 1, self.settings.epochs, f"supernet epoch {number + 1}, loss {loss:.3f}")
         return True
 
     def alpha_step(self, positions: Tensor) -> tuple[float, float, float]:

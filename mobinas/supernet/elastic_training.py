@@ -14,15 +14,18 @@ from torch import Tensor, nn
 from mobinas.arch.architecture import Architecture, CellBody
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
-from mobinas.errors import ConfigError, TrainingError
+from mobinas.errors import ConfigError
 from mobinas.progress import Progress, silent
 from mobinas.supernet.bilevel import likeliest_genotype
 from mobinas.supernet.elastic import ElasticSupernet
-from mobinas.supernet.schedule import cosine, identity_of
 from mobinas.train.augment import Augment
 from mobinas.train.batches import check_batch_size, shuffled_batches
-from mobinas.train.checkpoint import load_state, save_state
+from mobinas.train.checkpoint import identity_of
+from mobinas.train.epochs import run_epochs
+from mobinas.train.optimisation import decay_groups, one_cycle
 from mobinas.train.splits import Splits
+
+_WARMUP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +110,15 @@ def train_elastic(
     """
     settings = settings or ElasticSettings()
     check_batch_size(settings.batch_size, {"training": len(splits.training)})
-    run = _ElasticRun(supernet, splits, probabilities, settings, seed)
-    identity = identity_of(supernet.space, settings, seed, splits.training)
-    if checkpoint is not None and (state := load_state(checkpoint, identity)) is not None:
-        run.restore(state)
-    while len(run.losses) < settings.epochs:
-        good = copy.deepcopy(run.state())
-        loss = run.epoch(progress)
-        if not math.isfinite(loss):
-            run.restore(good)
-            if run.scale < 1:
-                raise TrainingError(
-                    f"the elastic supernet's loss was not finite in epoch {len(run.losses) + 1}, also at "
-                    f"half the learning rate; set it to {settings.learning_rate / 10:g} or less"
-                )
-            run.scale = 0.5
-            continue
-        run.losses.append(loss)
-        progress(len(run.losses), settings.epochs, f"elastic epoch {len(run.losses)}, loss {loss:.3f}")
-        if checkpoint is not None:
-            save_state(checkpoint, identity, run.state())
+    run = _ElasticRun(supernet, splits, probabilities, settings, seed, progress)
+    run_epochs(
+        run,
+        settings.epochs,
+        name="the elastic supernet",
+        learning_rate=settings.learning_rate,
+        identity=identity_of(supernet.space, settings, seed, splits.training),
+        checkpoint=checkpoint,
+    )
     return tuple(run.losses)
 
 
@@ -170,6 +162,7 @@ class _ElasticRun:
     probabilities: Probabilities
     settings: ElasticSettings
     seed: int
+    progress: Progress = silent
     losses: list[float] = field(default_factory=list)
     scale: float = 1.0
     optimiser: torch.optim.AdamW = field(init=False)
@@ -177,15 +170,14 @@ class _ElasticRun:
 
     def __post_init__(self) -> None:
         self._mode = mode_choices(self.supernet.space, self.probabilities)
-        parameters = list(self.supernet.parameters.values())
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.settings.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = decay_groups(self.supernet.parameters.values(), self.settings.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, self.settings.learning_rate, betas=(0.9, 0.99))
 
-    def epoch(self, progress: Progress) -> float:
-        """The mean loss of one pass; not finite as soon as one step's is not."""
+    @property
+    def epochs_done(self) -> int:
+        return len(self.losses)
+
+    def epoch(self) -> bool:
         number, settings = len(self.losses), self.settings
         # Draws depend on seed and epoch alone, so a training that is resumed repeats them.
         draw = self.seed * 1_000_003 + number
@@ -194,22 +186,17 @@ class _ElasticRun:
         batches = shuffled_batches(len(part), settings.batch_size, generator)
         steps = len(batches) * settings.epochs
         for k, positions in enumerate(batches):
-            rate = self._rate(number * len(batches) + k, steps) * self.scale
+            rate = one_cycle(settings.learning_rate, _WARMUP, number * len(batches) + k, steps)
             for group in self.optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * self.scale
             paths = list(self.paths(rng, k))
             loss = self.step(positions, paths, generator, taught=self.sandwich(k))
             if not math.isfinite(loss):
-                return loss
+                return False
             total += loss
-        return total / len(batches)
-
-    def _rate(self, step: int, steps: int) -> float:
-        rising = 0.1 * steps
-        peak = self.settings.learning_rate
-        if step + 1 < rising:
-            return peak * (step + 1) / rising
-        return cosine(peak, 0.0, step - rising, steps - rising)
+        self.losses.append(total / len(batches))
+        self.progress(number + 1, settings.epochs, f"elastic epoch {number + 1}, loss {self.losses[-1]:.3f}")
+        return True
 
     def sandwich(self, step: int) -> bool:
         """Whether a step of an epoch also runs the largest and the smallest size."""

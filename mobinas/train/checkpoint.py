@@ -1,5 +1,6 @@
 """States of a training on disk: whole or absent, and never those of another training."""
 
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from mobinas.errors import TrainingError
 from mobinas.files import write_atomic
+from mobinas.train.splits import Part
 
 
 def save_state(path: Path, identity: Mapping[str, str], state: Mapping[str, Any]) -> None:
@@ -48,3 +50,12 @@ def load_state(path: Path, identity: Mapping[str, str]) -> dict[str, Any] | None
                 "delete it or choose another folder"
             )
     return dict(state)
+
+
+def identity_of(what: object, settings: object, seed: int, *parts: Part) -> dict[str, str]:
+    """What a checkpoint must have in common with the training that goes on from it."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part.labels.numpy().tobytes())
+    data = f"{[len(part) for part in parts]} {sha.hexdigest()[:8]}"
+    return {"network": str(what), "settings": str(settings), "seed": str(seed), "data": data}

@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobinas.errors import TrainingError
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.progress import Progress, silent
 from mobinas.train.batches import shuffled_batches
+from mobinas.train.checkpoint import identity_of
+from mobinas.train.epochs import run_epochs
 from mobinas.train.evaluate import device_of, evaluate, logits_of
+from mobinas.train.optimisation import decay_groups
 from mobinas.train.recipe import Recipe
 from mobinas.train.splits import Normalisation, Part
-from mobinas.train.state import TrainingState
 
 __all__ = ["Recipe", "TrainResult", "evaluate", "logits_of", "seconds_per_epoch", "train"]
 
@@ -80,25 +81,18 @@ def train(
     """
     # Up to twice as fast as the other layout on a CPU, already for 8 channels.
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = TrainingState(
-        module, _optimiser(module, recipe), _identity(module, recipe, part, resolution, seed)
-    )
-    if checkpoint is not None:
-        state.load(checkpoint)
-    run = _Run(module, part, recipe, resolution, normalisation, seed, state, progress)
+    run = _Run(module, part, recipe, resolution, normalisation, seed, progress)
     with torch.random.fork_rng():
-        while state.epoch < recipe.epochs:
-            good = state.snapshot()
-            started = time.perf_counter()
-            outcome = run.epoch()
-            if outcome is None:
-                _back_off(state, good, recipe)
-                continue
-            state.record(*outcome, time.perf_counter() - started)
-            if checkpoint is not None:
-                state.save(checkpoint)
+        run_epochs(
+            run,
+            recipe.epochs,
+            name="training",
+            learning_rate=recipe.learning_rate,
+            identity=identity_of(_shapes(module), (recipe, resolution), seed, part),
+            checkpoint=checkpoint,
+        )
     run.finish()
-    return TrainResult(tuple(state.losses), tuple(state.accuracies), state.seconds, state.scale)
+    return TrainResult(tuple(run.losses), tuple(run.accuracies), run.seconds, run.scale)
 
 
 def seconds_per_epoch(
@@ -125,8 +119,7 @@ def seconds_per_epoch(
     """
     twin = copy.deepcopy(module)
     twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = TrainingState(twin, _optimiser(twin, recipe), {})
-    run = _Run(twin, part, recipe, resolution, normalisation, 0, state, silent)
+    run = _Run(twin, part, recipe, resolution, normalisation, 0)
     batches = shuffled_batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
     times = []
     with torch.random.fork_rng():
@@ -147,13 +140,30 @@ class _Run:
     resolution: int
     normalisation: Normalisation
     seed: int
-    state: TrainingState
-    progress: Progress
+    progress: Progress = silent
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    scale: float = 1.0
+    optimiser: torch.optim.SGD = field(init=False)
     generator: torch.Generator = field(default_factory=torch.Generator)
 
-    def epoch(self) -> tuple[float, float] | None:
-        """Mean loss and accuracy of one pass, or None when a loss was not finite."""
-        epoch, recipe = self.state.epoch, self.recipe
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        self.optimiser = torch.optim.SGD(
+            decay_groups((p for p in self.module.parameters() if p.requires_grad), recipe.weight_decay),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
+        )
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.losses)
+
+    def epoch(self) -> bool:
+        """One pass; False as soon as a loss is not finite."""
+        epoch, recipe, started = self.epochs_done, self.recipe, time.perf_counter()
         # Each epoch's draws depend on seed and number alone, so a resumed training repeats them.
         self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
@@ -163,19 +173,37 @@ class _Run:
         total_loss, right = 0.0, 0
         for k, positions in enumerate(batches):
             step = epoch * len(batches) + k
-            rate = recipe.learning_rate_at(step, steps) * self.state.scale
-            loss, hits = self.step(positions, rate)
+            loss, hits = self.step(positions, recipe.learning_rate_at(step, steps) * self.scale)
             if not math.isfinite(loss):
-                return None
+                return False
             total_loss += loss * len(positions)
             right += hits
             if k + 1 == len(batches) or (k + 1) % _STEPS_BETWEEN_REPORTS == 0:
                 self.progress(step + 1, steps, f"epoch {epoch + 1} of {recipe.epochs}, loss {loss:.3f}")
-        return total_loss / len(self.part), right / len(self.part)
+        self.losses.append(total_loss / len(self.part))
+        self.accuracies.append(right / len(self.part))
+        self.seconds += time.perf_counter() - started
+        return True
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "module": self.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "losses": list(self.losses),
+            "accuracies": list(self.accuracies),
+            "seconds": self.seconds,
+            "scale": self.scale,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
+        self.losses, self.accuracies = list(state["losses"]), list(state["accuracies"])
+        self.seconds, self.scale = state["seconds"], state["scale"]
 
     def step(self, positions: Tensor, rate: float) -> tuple[float, int]:
         """Loss and number of right answers of one batch, after whose gradient the weights have moved."""
-        optimiser, device = self.state.optimiser, device_of(self.module)
+        optimiser, device = self.optimiser, device_of(self.module)
         for group in optimiser.param_groups:
             group["lr"] = rate
         images = self.recipe.augment(self.part.batch(positions, self.resolution), self.generator)
@@ -207,43 +235,12 @@ class _Run:
             yield self.normalised(self.part.batch(positions, self.resolution).to(device))
 
 
-def _optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-    )
-
-
 def _loss(output: Tensor | tuple[Tensor, ...], labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     outputs = output if isinstance(output, tuple) else (output,)
     losses = [nn.functional.cross_entropy(o, labels, label_smoothing=smoothing) for o in outputs]
     return losses[0] + _AUXILIARY_WEIGHT * sum(losses[1:]), outputs[0]
 
 
-def _back_off(state: TrainingState, good: dict[str, Any], recipe: Recipe) -> None:
-    if state.scale < 1:
-        raise TrainingError(
-            f"the loss was not finite in epoch {state.epoch + 1}, also at half the learning rate of "
-            f"{recipe.learning_rate:g}; set a learning rate of {recipe.learning_rate / 10:g} or less, "
-            "and check the images"
-        )
-    state.restore(good)
-    state.scale = 0.5
-
-
-def _identity(module: nn.Module, recipe: Recipe, part: Part, resolution: int, seed: int) -> dict[str, str]:
+def _shapes(module: nn.Module) -> str:
     shapes = repr([(name, list(tensor.shape)) for name, tensor in module.state_dict().items()])
-    return {
-        "recipe": str(recipe),
-        "resolution": str(resolution),
-        "seed": str(seed),
-        "network": hashlib.sha256(shapes.encode()).hexdigest()[:8],
-        "data": hashlib.sha256(part.labels.numpy().tobytes()).hexdigest()[:8],
-    }
+    return hashlib.sha256(shapes.encode()).hexdigest()[:8]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from mobinas.errors import ConfigError
 from mobinas.train.augment import Augment
+from mobinas.train.optimisation import one_cycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,5 @@ class Recipe:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be {rule}")
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of one step: linear up to the peak, then half a cosine down to almost 0.
-
-        Args:
-            step: From 0 to `steps` - 1.
-            steps: Of the whole training.
-        """
-        rising = self.warmup * steps
-        if step + 1 < rising:
-            return self.learning_rate * (step + 1) / rising
-        share = (step + 1 - rising) / max(steps + 1 - rising, 1)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * max(share, 0.0)))
+        """The learning rate of one step, from 0 to `steps` - 1, of the whole training."""
+        return one_cycle(self.learning_rate, self.warmup, step, steps)

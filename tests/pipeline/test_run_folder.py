@@ -58,7 +58,7 @@ def test_an_artefact_that_failed_is_not_finished(tmp_path: Path) -> None:
 def test_another_job_is_refused_with_the_difference(tmp_path: Path) -> None:
     with RunFolder(tmp_path, JOB) as folder:
         folder.data("profile.json", lambda: {})
-    with pytest.raises(RunFolderError, match=r"seed = 0.*seed = 1"):
+    with pytest.raises(RunFolderError, match=r"seed was 0 there, now 1"):
         RunFolder(tmp_path, JOB.replace("seed = 0", "seed = 1"))
 
 
@@ -98,8 +98,36 @@ def test_a_folder_without_work_may_change_its_job(tmp_path: Path) -> None:
     with RunFolder(tmp_path, other) as folder:
         assert not folder.is_finished("data.json")
         folder.data("profile.json", lambda: {})
-    with pytest.raises(RunFolderError, match=r"photos.*digits"):
+    with pytest.raises(RunFolderError, match=r"data was 'photos' there, now 'digits'"):
         RunFolder(tmp_path, JOB)
+
+
+def test_the_recipe_may_change_until_the_front_is_frozen(tmp_path: Path) -> None:
+    before, after = (f"{JOB}\n[train]\nlearning_rate = {rate}\n" for rate in (0.2, 0.1))
+    with RunFolder(tmp_path, before) as folder:
+        for name in ("profile.json", "supernet.json", "plan.json", "trained/a.json"):
+            folder.data(name, lambda: {})
+        (tmp_path / "trained" / "b.checkpoint.pt").touch()
+        (tmp_path / "other.checkpoint.pt").touch()
+    with RunFolder(tmp_path, after) as folder:
+        assert folder.is_finished("profile.json") and folder.is_finished("supernet.json")
+        assert not folder.is_finished("plan.json") and not folder.is_finished("trained/a.json")
+        assert not (tmp_path / "trained" / "b.checkpoint.pt").exists()
+        assert (tmp_path / "other.checkpoint.pt").exists()
+        folder.data("front.json", lambda: {})
+    with pytest.raises(RunFolderError, match=r"train\.learning_rate was 0\.1 there, now 0\.2"):
+        RunFolder(tmp_path, before)
+
+
+def test_the_supernet_may_change_until_it_is_trained(tmp_path: Path) -> None:
+    before, after = (f"{JOB}\n[supernet]\nbatch_size = {size}\n" for size in (64, 32))
+    with RunFolder(tmp_path, before) as folder:
+        folder.data("profile.json", lambda: {})
+    with RunFolder(tmp_path, after) as folder:
+        assert folder.is_finished("profile.json")
+        folder.data("supernet.json", lambda: {})
+    with pytest.raises(RunFolderError, match=r"supernet\.batch_size was 32 there, now 64"):
+        RunFolder(tmp_path, before)
 
 
 def test_how_fast_a_job_runs_is_not_part_of_it(tmp_path: Path) -> None:

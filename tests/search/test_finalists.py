@@ -89,7 +89,7 @@ def test_covering_fills_every_bin_that_it_can(history: list[Evaluation[Thing]], 
     assert min(e["latency_s"] for e in picked) == min(e["latency_s"] for e in feasible)
     assert max(e["accuracy"] for e in picked) == max(e["accuracy"] for e in feasible)
     logs = np.log([e["latency_s"] for e in feasible])
-    edges = np.linspace(logs.min(), logs.max(), n // 2 + 1)[1:-1]
+    edges = np.linspace(logs.min(), logs.max(), n)[1:-1]
 
     def bins(evaluations: Sequence[Evaluation[Thing]]) -> set[int]:
         return {int(k) for k in np.digitize(np.log([e["latency_s"] for e in evaluations]) + 1e-12, edges)}

@@ -1,0 +1,79 @@
+"""The loop over epochs that all trainings share: checkpoints, and one second chance at half the rate."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mobinas.errors import TrainingError
+from mobinas.train.checkpoint import load_state, save_state
+
+
+class Training(Protocol):
+    """A training under way.
+
+    Attributes:
+        scale: Factor on its learning rates.
+    """
+
+    scale: float
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs so far."""
+        ...
+
+    def epoch(self) -> bool:
+        """Runs one epoch; False (and an unusable state) when something was not finite."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that changes from epoch to epoch, `scale` included; not a copy."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a state of this training, of which it keeps no part."""
+        ...
+
+
+def run_epochs(
+    training: Training,
+    epochs: int,
+    *,
+    name: str,
+    learning_rate: float,
+    identity: Mapping[str, str],
+    checkpoint: Path | None,
+) -> None:
+    """Runs a training to its end.
+
+    An epoch that was not finite is taken back, once, and the learning rate halved.
+
+    Args:
+        training: Where it stands, or at its start.
+        epochs: In all.
+        name: What the error message calls it.
+        learning_rate: What the error message advises to lower.
+        identity: A checkpoint must have the same.
+        checkpoint: Written after each epoch; where it exists the training goes on from it.
+
+    Raises:
+        TrainingError: The loss was not finite again, or the checkpoint is of another training.
+        RunFolderError: The checkpoint cannot be written.
+    """
+    if checkpoint is not None and (state := load_state(checkpoint, identity)) is not None:
+        training.restore(state)
+    while training.epochs_done < epochs:
+        good = copy.deepcopy(training.state())
+        if training.epoch():
+            if checkpoint is not None:
+                save_state(checkpoint, identity, training.state())
+        elif training.scale < 1:
+            raise TrainingError(
+                f"{name}: the loss was not finite in epoch {training.epochs_done + 1}, also at half the "
+                f"learning rate of {learning_rate:g}; set learning_rate to {learning_rate / 10:g} or less, "
+                "and check the images"
+            )
+        else:
+            training.restore(good)
+            training.scale = 0.5
