@@ -112,6 +112,7 @@ class SearchSection(_Section):
     trials: int = Field(100, ge=2)
     sampler: str = "nsga2"
     uniform: float = Field(0.5, ge=0, le=1, description="share of uniform in the first candidates")
+    genotypes: tuple[str, ...] = Field((), description="published names or files, judged early on")
     calibration_images: int = Field(256, ge=8)
     select_images: int = Field(2_000, ge=8)
 

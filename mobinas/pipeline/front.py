@@ -4,7 +4,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mobinas.arch.architecture import Architecture, CellBody
+from mobinas.arch.architecture import Architecture
+from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.graph.cost import cost
@@ -13,7 +14,7 @@ from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Contender, Job
-from mobinas.pipeline.load import subset
+from mobinas.pipeline.load import at_size, subset
 from mobinas.progress import Progress
 from mobinas.search.finalists import finalists
 from mobinas.search.study import pareto_search
@@ -32,9 +33,20 @@ def search_front(
     predictor: LatencyPredictor,
     cells: SupernetResult,
     supernet: ElasticSupernet,
+    given: Sequence[Genotype],
     progress: Progress,
 ) -> SearchResult[Architecture]:
     """Searches for the front; the study on the disk is continued.
+
+    Args:
+        job: What is asked.
+        space: The architectures.
+        splits: Training images calibrate, `select` judges.
+        predictor: Of the latency.
+        cells: What the one-shot method found.
+        supernet: Its weights are inherited.
+        given: Genotypes of the space that are judged early.
+        progress: Told after each evaluation.
 
     Raises:
         Infeasible: No architecture within the latency budget was found.
@@ -51,7 +63,7 @@ def search_front(
         sampler=config.search.sampler,
         seed=config.seed,
         storage=job.folder.path / STUDY,
-        start=lambda rng: first_candidates(space, cells, config.search.uniform, rng),
+        start=lambda rng: first_candidates(space, cells, given, config.search.uniform, rng),
         n_start=max(1, config.search.trials // 3),
         prefilter=lambda architecture: known_values(architecture, predictor),
         progress=progress,
@@ -59,18 +71,22 @@ def search_front(
 
 
 def first_candidates(
-    space: SearchSpace, cells: SupernetResult, uniform: float, rng: random.Random
+    space: SearchSpace,
+    cells: SupernetResult,
+    given: Sequence[Genotype],
+    uniform: float,
+    rng: random.Random,
 ) -> Iterator[Architecture]:
     """The corners of the space, then draws around the probabilities of ops.
 
     The ends of the front are extreme cells. Independent draws per edge practically never give one: with five
-    ops, 16 equal ones come once in 3e10. So the smallest cells of one op come first, then the method's
-    genotype at the smallest and the largest size; every second draw has one or two kinds of op.
+    ops, 16 equal ones come once in 3e10. So the smallest cells of one op come first, then the method's and
+    the given genotypes at the smallest and the largest size; every second draw has one or two kinds of op.
     """
     yield from space.single_op_architectures()
-    for size in (min, max):
-        body = CellBody(cells.genotype, size(space.depths), size(space.widths), space.stem)
-        yield Architecture(body, size(space.resolutions), space.task)
+    for genotype in (cells.genotype, *given):
+        yield at_size(space, genotype, min)
+        yield at_size(space, genotype, max)
     while True:
         yield _drawn(space, cells.probabilities, uniform, rng)
 

@@ -96,7 +96,7 @@ def _run_steps(job: "Job") -> None:
     from mobinas.pipeline.context import Contender
     from mobinas.pipeline.export import export_contenders
     from mobinas.pipeline.front import choose_finalists, search_front
-    from mobinas.pipeline.load import load, space_of
+    from mobinas.pipeline.load import genotypes_of, load, space_of
     from mobinas.pipeline.profile import profile
     from mobinas.pipeline.report import write_results
     from mobinas.pipeline.supernet import elastic, search_cells
@@ -105,6 +105,7 @@ def _run_steps(job: "Job") -> None:
     steps = (job.reporter.step(k, len(_TITLES), title) for k, title in enumerate(_TITLES, start=1))
     splits = load(job)
     space = space_of(job, splits)
+    given = genotypes_of(job, space)
     with next(steps) as progress:
         predictor = profile(job, space, progress)
     with next(steps) as progress:
@@ -112,7 +113,7 @@ def _run_steps(job: "Job") -> None:
     with next(steps) as progress:
         supernet = elastic(job, space, splits, cells, progress)
     with next(steps) as progress:
-        searched = search_front(job, space, splits, predictor, cells, supernet, progress)
+        searched = search_front(job, space, splits, predictor, cells, supernet, given, progress)
     resolution = job.config.train.baseline_resolution or max(space.resolutions)
     baselines = tuple(Contender(name, name, resolution) for name in job.config.train.baselines)
     contenders = choose_finalists(job, searched) + baselines

@@ -1,8 +1,12 @@
 """Step 1: the images, and their four disjoint parts."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import torch
 
-from mobinas.arch.architecture import Task
+from mobinas.arch.architecture import Architecture, CellBody, Task
+from mobinas.arch.genotype import Genotype, published
 from mobinas.arch.space import SearchSpace
 from mobinas.config import ImagesSection
 from mobinas.errors import ConfigError, RunFolderError
@@ -56,6 +60,32 @@ def task_of(splits: Splits) -> Task:
 def space_of(job: Job, splits: Splits) -> SearchSpace:
     """The search space that the job asks for on these data."""
     return job.config.space.for_task(task_of(splits), max(splits.select.images.shape[2:]))
+
+
+def genotypes_of(job: Job, space: SearchSpace) -> tuple[Genotype, ...]:
+    """The genotypes that the job names.
+
+    Raises:
+        ArchitectureError: An unknown name, or a file that holds no valid genotype.
+        ConfigError: A genotype outside of the space.
+    """
+    found = []
+    for name in job.config.search.genotypes:
+        genotype = Genotype.load(Path(name)) if Path(name).exists() else published(name)
+        if not space.contains(at_size(space, genotype, min)):
+            raise ConfigError(
+                f"genotype '{name}' does not lie in the space: it has {len(genotype.normal.nodes)} nodes and "
+                f"ops {sorted(genotype.ops())}, the space {space.nodes} nodes and ops {sorted(space.ops())}; "
+                "set space.nodes and space.ops"
+            )
+        found.append(genotype)
+    return tuple(found)
+
+
+def at_size(space: SearchSpace, genotype: Genotype, pick: Callable[[Sequence[int]], int]) -> Architecture:
+    """A genotype at the size of a space that `pick` takes of its resolutions, depths and widths."""
+    body = CellBody(genotype, pick(space.depths), pick(space.widths), space.stem)
+    return Architecture(body, pick(space.resolutions), space.task)
 
 
 def subset(part: Part, n: int, seed: int) -> Part:

@@ -27,6 +27,22 @@ _PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
+class _Plan:
+    """How long each network is trained.
+
+    Attributes:
+        epochs: By name.
+        epoch_s: Seconds of one, by name, as measured beforehand.
+    """
+
+    epochs: Mapping[str, int]
+    epoch_s: Mapping[str, float]
+
+    def seconds(self, name: str) -> float:
+        return self.epochs[name] * self.epoch_s[name]
+
+
+@dataclass(frozen=True, slots=True)
 class _Trainings:
     """What a worker needs for any of the trainings.
 
@@ -51,30 +67,31 @@ def train_contenders(
     Returns:
         The trained networks by name, in evaluation mode.
     """
-    epochs = _plan(job, contenders, splits)
+    plan = _plan(job, contenders, splits)
     by_name = {contender.name: contender for contender in contenders}
     missing = [
         name
         for name in by_name
         if not all(map(job.folder.is_finished, (_weights_file(name), _history_file(name))))
     ]
-    # Baselines first: they tend to be the long ones.
-    missing.sort(key=lambda name: not by_name[name].is_baseline)
+    # Long ones first, so that no worker is left alone with one at the end.
+    missing.sort(key=lambda name: -plan.seconds(name))
     trainings = _Trainings(
         job.folder.path,
         job.config,
         by_name,
-        epochs,
+        plan.epochs,
         task_of(splits),
         splits.training.images.numpy(),
         splits.training.labels.numpy(),
         splits.normalisation,
     )
-    shown = {name: 0 if name in missing else epochs[name] for name in by_name}
+    shown = {name: 0.0 if name in missing else plan.seconds(name) for name in by_name}
+    total_s = round(sum(map(plan.seconds, by_name)))
 
     def report(name: str, step: int, steps: int, text: str) -> None:
-        shown[name] = epochs[name] * step // max(steps, 1)
-        progress(sum(shown.values()), sum(epochs.values()), f"{name} {text}")
+        shown[name] = plan.seconds(name) * step / max(steps, 1)
+        progress(round(sum(shown.values())), total_s, f"{name} {text}")
 
     workers = min(job.config.train.workers or cores(), len(by_name))
     for name in run_all(_train, trainings, missing, workers, report):
@@ -137,25 +154,26 @@ def recipe_of(config: JobConfig, epochs: int) -> Recipe:
     )
 
 
-def _plan(job: Job, contenders: Sequence[Contender], splits: Splits) -> dict[str, int]:
-    """Epochs of each network by name; measured once and stored, so that a resumed run keeps them."""
+def _plan(job: Job, contenders: Sequence[Contender], splits: Splits) -> _Plan:
+    """Measured once and stored, so that a resumed run keeps it."""
     section = job.config.train
-    if section.minutes is None:
-        return {contender.name: section.epochs for contender in contenders}
     workers = min(section.workers or cores(), len(contenders))
-    budget_s = section.minutes * 60 * workers
 
-    def make() -> dict[str, int]:
+    def make() -> dict[str, Mapping[str, float]]:
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, cores() // workers))
         try:
-            costs_s = {contender.name: _epoch_s(job, contender, splits) for contender in contenders}
+            epoch_s = {contender.name: _epoch_s(job, contender, splits) for contender in contenders}
         finally:
             torch.set_num_threads(threads)
-        return allot_epochs(costs_s, budget_s, section.epochs)
+        if section.minutes is None:
+            return {"epochs": dict.fromkeys(epoch_s, section.epochs), "epoch_s": epoch_s}
+        return {
+            "epochs": allot_epochs(epoch_s, section.minutes * 60 * workers, section.epochs),
+            "epoch_s": epoch_s,
+        }
 
-    plan: dict[str, int] = job.folder.data(_PLAN, make)
-    return plan
+    return _Plan(**job.folder.data(_PLAN, make))
 
 
 def _epoch_s(job: Job, contender: Contender, splits: Splits) -> float:

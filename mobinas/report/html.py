@@ -35,7 +35,6 @@ class ReportInfo:
 
     Attributes:
         title: What was searched for, such as ``digits on local``.
-        subtitle: One more line: data, target, budget.
         tradeoff: The picture and the models of the table; it must hold a pick.
         cells: Genotypes to draw; the first is shown, the others are folded.
         searched: How it was searched: (name, value) in order.
@@ -52,7 +51,6 @@ class ReportInfo:
 
     title: str
     tradeoff: TradeoffInfo
-    subtitle: str = ""
     cells: tuple[CellsInfo, ...] = ()
     searched: tuple[tuple[str, str], ...] = ()
     panels: tuple[CurvesInfo, ...] = ()
@@ -94,7 +92,6 @@ def render_report(info: ReportInfo) -> str:
         "header",
         tag("p", "MOBINAS report", class_="eyebrow"),
         tag("h1", plain(info.title)),
-        tag("p", plain(info.subtitle, 400)),
     )
     cells = [(entry.name, entry.genotype) for entry in info.cells]
     body = join(

@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from matplotlib.transforms import Bbox
 
 from mobinas.errors import MobinasError
+from mobinas.metrics.score import EXPONENT, score
 from mobinas.report.figures import figure_of, new_axes, style
 from mobinas.report.labels import Rect, place_labels
 from mobinas.report.models import Kind, ModelRow
@@ -32,7 +33,6 @@ class TradeoffInfo:
     Attributes:
         models: All points.
         reference_s: Latency at which the score equals the accuracy.
-        exponent: The score's exponent of latency / reference.
         accuracy_label: Which accuracy `ModelRow.accuracy` is.
         latency_label: Which latency, and where it was measured.
         max_latency_s: The job's latency budget, if it has one.
@@ -43,7 +43,6 @@ class TradeoffInfo:
 
     models: tuple[ModelRow, ...]
     reference_s: float = 1e-3
-    exponent: float = -0.07
     accuracy_label: str = "accuracy on the selection part"
     latency_label: str = "measured latency"
     max_latency_s: float | None = None
@@ -61,12 +60,12 @@ class TradeoffInfo:
         return tuple(sorted((m for m in self.models if m.on_front), key=lambda m: (m.latency_s, m.accuracy)))
 
     def score(self, accuracy: float, latency_s: float) -> float:
-        """Accuracy times (latency / reference) to the power of the exponent."""
-        return float(accuracy * (latency_s / self.reference_s) ** self.exponent)
+        """The score at a point of the picture, which reaches a little beyond an accuracy of 1."""
+        return accuracy * score(1.0, latency_s, self.reference_s)
 
-    def accuracy_at(self, score: float, latency_s: float) -> float:
+    def accuracy_at(self, level: float, latency_s: float) -> float:
         """The accuracy that gives this score at this latency."""
-        return float(score * (latency_s / self.reference_s) ** -self.exponent)
+        return level / score(1.0, latency_s, self.reference_s)
 
     def latency_limits_s(self) -> tuple[float, float]:
         """Left and right end of the axis: all intervals, with a margin."""
@@ -189,7 +188,7 @@ def _draw_key(axes: Axes, info: TradeoffInfo) -> None:
         )
     _draw_legend(axes, handles)
     relative = f"(latency / {info.reference_s * 1e3:g} ms)"
-    exponent = f"{info.exponent:g}".replace("-", "\N{MINUS SIGN}")
+    exponent = f"{EXPONENT:g}".replace("-", "\N{MINUS SIGN}")
     formula = f"dashed: equal score = accuracy × {relative}^{exponent}"
     axes.annotate(
         formula,
@@ -233,7 +232,7 @@ def _draw_scores(axes: Axes, info: TradeoffInfo, narrow: bool) -> None:
             if not narrow:
                 axes.annotate(f"{level:g}", (right, curve[-1]), (4, 0), va="center", **small)
         else:
-            top = info.reference_s * (high / level) ** (-1 / info.exponent)
+            top = info.reference_s * (high / level) ** (-1 / EXPONENT)
             axes.annotate(f"{level:g}", (top, high), (0, 3), ha="center", va="bottom", **small)
     if info.max_latency_s is not None and left < info.max_latency_s < right:
         axes.axvline(info.max_latency_s, color=MUTED, linewidth=1.0, linestyle=":", zorder=1)

@@ -88,11 +88,6 @@ class Measurement:
         return tuple(seconds for block in self.blocks_s for seconds in block)
 
     @property
-    def raw_median_s(self) -> float:
-        """The median over blocks of each block's median, in seconds, as the clock showed it."""
-        return statistics.median(statistics.median(block) for block in self.blocks_s)
-
-    @property
     def median_s(self) -> float:
         """The latency in seconds: the median over `block_values_s`."""
         return statistics.median(self.block_values_s)

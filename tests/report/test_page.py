@@ -65,7 +65,6 @@ def evil(report: ReportInfo) -> ReportInfo:
     return dataclasses.replace(
         report,
         title=EVIL,
-        subtitle=EVIL,
         tradeoff=dataclasses.replace(report.tradeoff, models=models, accuracy_label=EVIL, latency_label=EVIL),
         cells=(CellsInfo(EVIL, published("PDARTS")),),
         searched=((EVIL, EVIL),),

@@ -92,15 +92,6 @@ def test_isomorphic_architectures_are_evaluated_once() -> None:
     assert len(result.history) == 60
 
 
-@pytest.mark.parametrize("sampler", sampler_names())
-def test_the_same_seed_gives_the_same_search(sampler: str) -> None:
-    runs = [
-        pareto_search(CELLS, cells_answer, AXES, n_trials=12, sampler=sampler, seed=s, n_start=8)
-        for s in (1, 1, 2)
-    ]
-    assert trace(runs[0]) == trace(runs[1]) != trace(runs[2])
-
-
 def test_constraints_known_beforehand_spare_the_evaluation() -> None:
     evaluated: list[float] = []
 

@@ -1,0 +1,65 @@
+"""Published and own cells take part in a search."""
+
+import itertools
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mobinas.arch.architecture import Task
+from mobinas.arch.genotype import published
+from mobinas.arch.probabilities import Probabilities
+from mobinas.arch.space import SearchSpace
+from mobinas.config import load_config
+from mobinas.errors import ArchitectureError, ConfigError
+from mobinas.pipeline.front import first_candidates
+from mobinas.pipeline.load import at_size, genotypes_of
+from mobinas.supernet.bilevel import SupernetResult
+
+SPACE = load_config("digits", {"space.ops": "darts", "space.nodes": 4}).space.for_task(Task(10, 1), 8)
+
+
+def job_of(*names: str) -> Any:
+    return SimpleNamespace(config=load_config("digits", {"search.genotypes": list(names)}))
+
+
+def test_a_name_and_a_file_give_their_cells(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(published("PDARTS").to_json()), encoding="utf-8")
+    assert genotypes_of(job_of("DARTS_V2", str(path)), SPACE) == (published("DARTS_V2"), published("PDARTS"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"normal": 1, "reduction": 2}'])
+def test_a_bad_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ArchitectureError, match=r"mine\.json"):
+        genotypes_of(job_of(str(path)), SPACE)
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    with pytest.raises(ArchitectureError, match=r"'DARTS_V3'.*did you mean"):
+        genotypes_of(job_of("DARTS_V3"), SPACE)
+
+
+def test_a_genotype_outside_of_the_space_says_what_to_set() -> None:
+    narrow = SearchSpace(Task(10, 1), (8,), (3,), (4,), (("skip_connect", "conv_3x3"),), 3)
+    with pytest.raises(
+        ConfigError, match=r"'PDARTS' does not lie in the space.*set space\.nodes and space\.ops"
+    ):
+        genotypes_of(job_of("PDARTS"), narrow)
+
+
+def test_they_are_judged_after_the_corners() -> None:
+    given = published("PDARTS")
+    cells = SupernetResult(Probabilities.uniform(SPACE.op_sets[0], SPACE.nodes), published("DARTS_V2"), ())
+    drawn = list(itertools.islice(first_candidates(SPACE, cells, (given,), 0.5, random.Random(0)), 20))
+    first = [
+        *SPACE.single_op_architectures(),
+        *(at_size(SPACE, published("DARTS_V2"), pick) for pick in (min, max)),
+    ]
+    assert drawn[: len(first) + 2] == [*first, at_size(SPACE, given, min), at_size(SPACE, given, max)]
+    assert all(SPACE.contains(architecture) for architecture in drawn)
