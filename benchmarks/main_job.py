@@ -35,21 +35,31 @@ def main() -> None:
     parser.add_argument("--job", default="digits")
     parser.add_argument("--keep", type=Path, help="folder for the runs; a temporary one without")
     options = parser.parse_args()
-    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")
+    print(f"machine: {cpu_model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for seed in range(options.seeds):
-            row = one_run(options.job, seed, (options.keep or Path(scratch)) / f"seed{seed}")
-            rows.append(row)
-            figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
-            print(f"seed {seed}: {figures}", flush=True)
+            rows.append(one_run(options.job, seed, (options.keep or Path(scratch)) / f"seed{seed}"))
+            print(f"seed {seed}: {rows[-1]}", file=sys.stderr, flush=True)
+    print(f"| | {' | '.join(f'seed {seed}' for seed in range(options.seeds))} | mean | asked | |")
+    print("|---|" + "---|" * (options.seeds + 3))
     for name, (relation, asked) in ASKED.items():
         values = [row[name] for row in rows]
         mean = statistics.mean(values)
-        reached = mean <= asked if relation == "<=" else mean >= asked
-        verdict = "reached" if reached else "not reached"
-        span = f"from {min(values):.4g} to {max(values):.4g}"
-        print(f"{name}: mean {mean:.4g} ({span}), asked {relation} {asked:g}: {verdict}")
+        verdict = "reached" if (mean <= asked if relation == "<=" else mean >= asked) else "not reached"
+        cells = " | ".join(f"{value:.4g}" for value in (*values, mean))
+        print(f"| {name} | {cells} | {relation} {asked:g} | {verdict} |")
+
+
+def cpu_model() -> str:
+    """What Linux calls the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next(
+        (x.partition(":")[2].strip() for x in lines if x.startswith("model name")), platform.machine()
+    )
 
 
 def one_run(job: str, seed: int, directory: Path) -> dict[str, float]:

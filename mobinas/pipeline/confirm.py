@@ -173,17 +173,24 @@ class TestResult:
 
 
 def open_test(
-    job: Job, contenders: Sequence[Contender], bundles: Mapping[str, ExportBundle], splits: Splits
+    job: Job,
+    contenders: Sequence[Contender],
+    bundles: Mapping[str, ExportBundle],
+    splits: Splits,
+    progress: Progress,
 ) -> dict[str, TestResult]:
     """Runs the test images through every file; the front must be frozen by then."""
     if not job.folder.is_finished("front.json"):
         raise AssertionError("the test part stays closed until the front is frozen")
 
     def make() -> dict[str, list[int]]:
-        answers = {
-            c.name: right_answers(job, bundles[c.name].model_path, splits.test, c, splits) for c in contenders
-        }
-        return {name: [int(np.sum(right)), len(right)] for name, right in answers.items()}
+        found = {}
+        for done, contender in enumerate(contenders, start=1):
+            path = bundles[contender.name].model_path
+            right = right_answers(job, path, splits.test, contender, splits)
+            found[contender.name] = [int(np.sum(right)), len(right)]
+            progress(done, len(contenders), contender.name)
+        return found
 
     return {
         name: TestResult(right / n, *proportion_interval(right, n))

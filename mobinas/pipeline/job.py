@@ -123,7 +123,7 @@ def _run_steps(job: "Job") -> None:
         bundles = export_contenders(job, contenders, modules, splits, progress)
     with next(steps) as progress:
         frozen = confirm(job, contenders, bundles, splits, progress)
-    with next(steps):
-        tested = open_test(job, contenders, bundles, splits)
+    with next(steps) as progress:
+        tested = open_test(job, contenders, bundles, splits, progress)
         n_select = len(splits.select)
         write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched)

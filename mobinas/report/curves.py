@@ -78,7 +78,7 @@ def supernet_panels(
     return (
         CurvesInfo("Supernet loss", "epoch", over_epochs(losses)),
         CurvesInfo(
-            "Entropy of the op probabilities, of the largest possible",
+            "Entropy of the op probabilities (100 %: even)",
             "epoch",
             over_epochs({"entropy": entropy}),
             share=True,

@@ -11,7 +11,7 @@ from torch import Tensor
 from mobinas.errors import DataError
 from mobinas.train.images import ImageData, check_images, resize
 
-# A part keeps resized copies up to this size; beyond it, batches are resized when they are drawn.
+# A part keeps resized copies up to this size in all; beyond it, batches are resized when they are drawn.
 _CACHE_BYTES = 1 << 29
 _MIN_STD = 1e-3
 
@@ -100,7 +100,10 @@ class Part:
         return Part(self.images[positions], self.labels[positions])
 
     def _fits(self, resolution: int) -> bool:
-        return len(self) * self.images.shape[1] * resolution**2 <= _CACHE_BYTES
+        if resolution in self._resized:
+            return True
+        kept = sum(images.numel() for images in self._resized.values())
+        return kept + len(self) * self.images.shape[1] * resolution**2 <= _CACHE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
