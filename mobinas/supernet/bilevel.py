@@ -21,6 +21,7 @@ from mobinas.errors import ConfigError
 from mobinas.progress import Progress, silent
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.network import SearchNetwork, search_ops
+from mobinas.supernet.relaxation import Mixture
 from mobinas.train.batches import check_batch_size, endless_batches, shuffled_batches
 from mobinas.train.checkpoint import identity_of
 from mobinas.train.epochs import run_epochs
@@ -33,6 +34,7 @@ _LEARNING_RATE_PER_IMAGE = 0.025 / 64
 # its learning rate each step, so a search of fewer steps takes longer ones to get as far, up to the bound.
 _PUBLISHED_STEPS = 50 * 390
 _MAX_ALPHA_LEARNING_RATE = 1e-2
+_JUDGED_IMAGES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class SupernetResult:
 
     Attributes:
         probabilities: Of ops and edges.
-        genotype: Their mode, within one op set of the space.
+        genotype: Their mode within one op set of the space, or what the method derives in another way.
         history: One record an epoch.
     """
 
@@ -160,7 +162,9 @@ def search_supernet(
         checkpoint=checkpoint,
     )
     found = search.network.relaxation.probabilities()
-    return SupernetResult(found, likeliest_genotype(found, space), tuple(search.history))
+    derive = find_method(settings.method).derive
+    genotype = derive(search.judge, space, seed) if derive else likeliest_genotype(found, space)
+    return SupernetResult(found, genotype, tuple(search.history))
 
 
 def likeliest_genotype(probabilities: Probabilities, space: SearchSpace) -> Genotype:
@@ -179,7 +183,7 @@ class BilevelSearch:
         network: The search network.
         learning_rate: Of the weights, at the start.
         weight_optimiser: SGD on all parameters but the architecture's.
-        alpha_optimiser: Adam on the architecture's.
+        alpha_optimiser: Adam on the architecture's; None where the method has none.
     """
 
     space: SearchSpace
@@ -195,7 +199,7 @@ class BilevelSearch:
     warm_up_epochs: int = field(init=False)
     resolution: int = field(init=False)
     weight_optimiser: torch.optim.SGD = field(init=False)
-    alpha_optimiser: torch.optim.Adam = field(init=False)
+    alpha_optimiser: torch.optim.Adam | None = field(init=False)
 
     def __post_init__(self) -> None:
         space, settings = self.space, self.settings
@@ -217,11 +221,13 @@ class BilevelSearch:
             settings.momentum,
             weight_decay=settings.weight_decay,
         )
-        self.alpha_optimiser = torch.optim.Adam(
-            list(relaxation.parameters()),
-            self.alpha_learning_rate,
-            betas=(0.5, 0.999),
-            weight_decay=settings.alpha_weight_decay,
+        alphas = list(relaxation.parameters())
+        self.alpha_optimiser = (
+            torch.optim.Adam(
+                alphas, self.alpha_learning_rate, (0.5, 0.999), weight_decay=settings.alpha_weight_decay
+            )
+            if alphas
+            else None
         )
 
     def _steps(self) -> int:
@@ -239,7 +245,8 @@ class BilevelSearch:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         batch_size, steps = self.settings.batch_size, self._steps()
         alpha_batches = endless_batches(len(self.splits.alphas), batch_size, generator)
-        moves = number >= self.warm_up_epochs
+        moves = number >= self.warm_up_epochs and self.alpha_optimiser is not None
+        self.network.relaxation.begin_epoch(number / self.settings.epochs, generator)
         weight_sums, alpha_sums = torch.zeros(3), torch.zeros(3)
         self.network.train()
         for k, positions in enumerate(shuffled_batches(len(self.splits.weights), batch_size, generator)):
@@ -265,6 +272,7 @@ class BilevelSearch:
         Returns:
             Sum of the losses, right answers, images.
         """
+        assert self.alpha_optimiser is not None, "a method without architecture parameters has no such step"
         for group in self.alpha_optimiser.param_groups:
             group["lr"] = self.alpha_learning_rate * self.scale
         return self._step(self.splits.alphas, positions, self.alpha_optimiser)
@@ -309,6 +317,24 @@ class BilevelSearch:
         right = int((logits.detach().argmax(dim=1) == labels).sum())
         return value * len(positions), right, len(positions)
 
+    def judge(self, genotype: Genotype) -> float:
+        """Accuracy of a genotype with the shared weights, on (at most 512 images of) the alphas part.
+
+        Batch normalisation takes the statistics of the images themselves, as those of the search are of no
+        single subnet.
+        """
+        part, mixture = self.splits.alphas, Mixture.of(genotype, self.network.relaxation.ops)
+        right, n = 0, min(len(part), _JUDGED_IMAGES)
+        before = copy.deepcopy(list(self.network.buffers()))
+        with torch.no_grad():
+            for positions in torch.arange(n).tensor_split(max(1, round(n / 128))):
+                images = self.splits.normalisation(part.batch(positions, self.resolution))
+                logits = self.network.train()(images, mixture)
+                right += int((logits.argmax(dim=1) == part.labels[positions]).sum())
+            for buffer, old in zip(self.network.buffers(), before, strict=True):
+                buffer.copy_(old)
+        return right / n
+
     def _record(self, weights: list[float], alphas: list[float], seconds: float) -> None:
         found = self.network.relaxation.probabilities()
         edges = [edge for _, edge in found.genotype().normal.edges()]
@@ -330,7 +356,7 @@ class BilevelSearch:
         return {
             "network": self.network.state_dict(),
             "weight_optimiser": self.weight_optimiser.state_dict(),
-            "alpha_optimiser": self.alpha_optimiser.state_dict(),
+            "alpha_optimiser": self.alpha_optimiser.state_dict() if self.alpha_optimiser else {},
             "history": [asdict(record) for record in self.history],
             "scale": self.scale,
         }
@@ -339,7 +365,8 @@ class BilevelSearch:
         """Goes back to a state of this search."""
         self.network.load_state_dict(state["network"])
         self.weight_optimiser.load_state_dict(copy.deepcopy(state["weight_optimiser"]))
-        self.alpha_optimiser.load_state_dict(copy.deepcopy(state["alpha_optimiser"]))
+        if self.alpha_optimiser is not None:
+            self.alpha_optimiser.load_state_dict(copy.deepcopy(state["alpha_optimiser"]))
         self.history = [EpochRecord(**record) for record in state["history"]]
         self.scale = state["scale"]
 

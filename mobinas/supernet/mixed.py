@@ -37,14 +37,17 @@ class _EdgeConv(nn.Module):
         for part in self.weight.detach().chunk(edges):
             nn.init.kaiming_normal_(part, mode="fan_out", nonlinearity="relu", generator=generator)
 
-    def forward(self, x: Tensor, per_edge: bool) -> Tensor:
+    def forward(self, x: Tensor, per_edge: bool, rows: list[int] | None = None) -> Tensor:
         layer, k = self.layer, self.edges
+        weight: Tensor = self.weight
+        if rows is not None:
+            k, weight = len(rows), weight.view(k, -1, *weight.shape[1:])[rows].flatten(0, 1)
         if not per_edge and layer.groups > 1:
             # Unlike repeat, cat keeps channels_last, where depthwise convolutions are several times faster.
             x, per_edge = torch.cat([x] * k, dim=1), True
         groups = layer.groups * (k if per_edge else 1)
         dilation = (layer.dilation, layer.dilation)
-        return conv2d(x, self.weight, None, layer.stride, layer.padding, dilation, groups)
+        return conv2d(x, weight, None, layer.stride, layer.padding, dilation, groups)
 
 
 class _EdgeNorm(nn.Module):
@@ -53,24 +56,25 @@ class _EdgeNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, edges: int) -> None:
         super().__init__()
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
+        self.edges = edges
+        self.register_buffer("running_mean", torch.zeros(edges * channels))
+        self.register_buffer("running_var", torch.ones(edges * channels))
 
-    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, scale: Tensor | None = None, rows: list[int] | None = None) -> Tensor:
         # With a scale the native kernel wants a shift too.
         shift = None if scale is None else torch.zeros_like(scale)
-        return nn.functional.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            scale,
-            shift,
-            self.training,
-            BATCH_NORM_MOMENTUM,
-            _EPSILON,
+        mean, var = self.running_mean, self.running_var
+        if rows is not None and self.edges > 1:
+            mean, var = (s.view(self.edges, -1)[rows].flatten() for s in (mean, var))
+        result = nn.functional.batch_norm(
+            x, mean, var, scale, shift, self.training, BATCH_NORM_MOMENTUM, _EPSILON
         )
+        if self.training and mean is not self.running_mean:
+            for all_edges, these in ((self.running_mean, mean), (self.running_var, var)):
+                all_edges.view(self.edges, -1)[rows] = these.view(len(rows or ()), -1)
+        return result
 
 
 class EdgeOp(nn.Module):
@@ -92,23 +96,27 @@ class EdgeOp(nn.Module):
                 case Conv2d():
                     self.layers[node.name] = _EdgeConv(node.layer, edges, generator)
                 case BatchNorm2d():
-                    self.layers[node.name] = _EdgeNorm(node.layer.channels * (edges if differs else 1))
+                    self.layers[node.name] = _EdgeNorm(node.layer.channels, edges if differs else 1)
                 case _:
                     pass
 
-    def forward(self, x: Tensor, weights: Tensor, seen: dict[Layer, Tensor]) -> Tensor:
+    def forward(
+        self, x: Tensor, weights: Tensor, seen: dict[Layer, Tensor], rows: list[int] | None = None
+    ) -> Tensor:
         """Applies the op.
 
         Args:
             x: [batch, channels, height, width], the node's value.
             weights: [edges], what the result is multiplied with; ignored where `shared`.
             seen: Results of parameterless layers on `x`, shared among the ops of one node; filled here.
+            rows: The edges to compute, where not all of them; `weights` is of these.
 
         Returns:
             [batch, edges * channels, height, width] weighted, edge after edge; where `shared`, the one
             [batch, channels, height, width] unweighted.
         """
         values: list[Tensor] = []
+        edges = len(weights)
         for position, node in enumerate(self.graph.nodes):
             if node.inputs == (0,) and not isinstance(node.layer, Conv2d | BatchNorm2d):
                 if node.layer not in seen:
@@ -120,18 +128,18 @@ class EdgeOp(nn.Module):
                 case Input():
                     values.append(x)
                 case Conv2d():
-                    values.append(self.layers[node.name](inputs[0], self._per_edge[node.inputs[0]]))
+                    values.append(self.layers[node.name](inputs[0], self._per_edge[node.inputs[0]], rows))
                 case BatchNorm2d():
                     scale = None
                     if position in (self._scaled or ()):
                         scale = weights.repeat_interleave(node.layer.channels)
-                    values.append(self.layers[node.name](inputs[0], scale))
+                    values.append(self.layers[node.name](inputs[0], scale, rows))
                 case _:
-                    values.append(_plain(node.layer, inputs, self.edges if self._per_edge[position] else 1))
+                    values.append(_plain(node.layer, inputs, edges if self._per_edge[position] else 1))
         result = values[self.graph.outputs[0]]
         if self.shared or self._scaled is not None:
             return result
-        return result * weights.repeat_interleave(result.shape[1] // self.edges).view(1, -1, 1, 1)
+        return result * weights.repeat_interleave(result.shape[1] // edges).view(1, -1, 1, 1)
 
 
 def _which_differ_by_edge(graph: Graph) -> list[bool]:
@@ -190,16 +198,39 @@ class MixedEdges(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor, weights: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, weights: Tensor, sampled: bool = False) -> list[Tensor | None]:
         """The weighted sum of all ops on each edge.
 
         Args:
             x: [batch, channels, height, width].
             weights: [edges, ops].
+            sampled: Compute ops on those edges alone where their weight is not 0.
 
         Returns:
-            For each edge [batch, channels, height / stride, width / stride].
+            For each edge [batch, channels, height / stride, width / stride], or None where nothing arrives.
         """
+        return self._sampled(x, weights) if sampled else [*self._mixed(x, weights)]
+
+    def _sampled(self, x: Tensor, weights: Tensor) -> list[Tensor | None]:
+        results: list[Tensor | None] = [None] * self.edges
+        seen: dict[Layer, Tensor] = {}
+        chosen = weights.detach() != 0
+        for column, op in enumerate(self.ops):
+            rows: list[int] = chosen[:, column].nonzero().flatten().tolist()
+            if op == "none" or not rows:
+                continue
+            module = self.by_op[op]
+            result = module(x, weights[rows, column], seen, rows)
+            if module.shared:
+                pieces = [result * weights[row, column] for row in rows]
+            else:
+                pieces = list(result.chunk(len(rows), dim=1))
+            for row, piece in zip(rows, pieces, strict=True):
+                known = results[row]
+                results[row] = piece if known is None else known + piece
+        return results
+
+    def _mixed(self, x: Tensor, weights: Tensor) -> list[Tensor]:
         seen: dict[Layer, Tensor] = {}
         shared: list[Tensor] = []
         shared_columns: list[int] = []

@@ -12,7 +12,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import ArchitectureError
 from mobinas.nets.module import GraphModule
 from mobinas.supernet.mixed import MixedEdges, weighted_sums
-from mobinas.supernet.relaxation import CellWeights, Relaxation
+from mobinas.supernet.relaxation import CellWeights, Mixture, Relaxation
 from mobinas.supernet.skeleton import CellSite, skeleton
 
 
@@ -73,16 +73,17 @@ class MixedCell(nn.Module):
         passing: list[list[Tensor]] = [[] for _ in range(self.nodes)]
         for source, edges in enumerate(self.sources):
             if source >= N_INPUTS:
-                values.append(self._sum(arriving[source - N_INPUTS], passing[source - N_INPUTS]))
+                values.append(self._sum(arriving[source - N_INPUTS], passing[source - N_INPUTS], values[0]))
             rows = self._rows[source]
             active, bypass = self._split(values[source], source)
             first = self.nodes - len(rows)
-            for k, result in enumerate(edges(active, table[rows])):
-                arriving[first + k].append(result)
+            for k, result in enumerate(edges(active, table[rows], weights.sampled)):
+                if result is not None:
+                    arriving[first + k].append(result)
             if bypass is not None:
                 for k, result in enumerate(weighted_sums([bypass], weights.edges[rows].unsqueeze(1))):
                     passing[first + k].append(result)
-        values.append(self._sum(arriving[-1], passing[-1]))
+        values.append(self._sum(arriving[-1], passing[-1], values[0]))
         return torch.cat(values[N_INPUTS:], dim=1)
 
     def _split(self, value: Tensor, source: int) -> tuple[Tensor, Tensor | None]:
@@ -94,8 +95,12 @@ class MixedCell(nn.Module):
             bypass = nn.functional.max_pool2d(bypass, 2, 2)
         return value[:, :cut], bypass
 
-    def _sum(self, arriving: list[Tensor], passing: list[Tensor]) -> Tensor:
-        value = sum(arriving[1:], arriving[0])
+    def _sum(self, arriving: list[Tensor], passing: list[Tensor], like: Tensor) -> Tensor:
+        if arriving:
+            value = sum(arriving[1:], arriving[0])
+        else:
+            step = 2 if self.site.reduces else 1
+            value = torch.zeros_like(like[:, : like.shape[1] // self.partial, ::step, ::step])
         if not passing:
             return value
         value = torch.cat([value, sum(passing[1:], passing[0])], dim=1)
@@ -151,13 +156,21 @@ class SearchNetwork(nn.Module):
         self.head = GraphModule(frame.head, seed=_draw_seed(generator))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Computes [batch, classes] logits of normalised images [batch, channels, height, width]."""
+    def forward(self, image: Tensor, mixture: Mixture | None = None) -> Tensor:
+        """Computes logits.
+
+        Args:
+            image: Normalised, [batch, channels, height, width].
+            mixture: Weights of ops and edges; by default what the relaxation says.
+
+        Returns:
+            [batch, classes].
+        """
         outputs = self.stem(image.contiguous(memory_format=torch.channels_last))
         values: dict[int, Tensor] = dict(
             zip(self._stem_keys, (outputs,) if isinstance(outputs, Tensor) else outputs, strict=True)
         )
-        mixture = self.relaxation()
+        mixture = mixture or self.relaxation()
         last = image
         for site, cell in zip(self._sites, self.cells, strict=True):
             weights = mixture.reduction if site.reduces else mixture.normal

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mobinas.arch.genotype import N_INPUTS
+from mobinas.arch.genotype import N_INPUTS, Cell, Genotype
 from mobinas.arch.probabilities import Probabilities, edge_slots
+from mobinas.arch.space import SearchSpace
 
 # Xu et al. and Liu et al. start all alphas near zero, so that no op has a lead.
 INITIAL_STD = 1e-3
@@ -21,10 +22,21 @@ class CellWeights:
     Attributes:
         ops: [edges, ops].
         edges: [edges].
+        sampled: Whether ops of weight 0 are not even computed.
     """
 
     ops: Tensor
     edges: Tensor
+    sampled: bool = False
+
+    @classmethod
+    def of(cls, cell: Cell, ops: Sequence[str]) -> "CellWeights":
+        """1 for each edge and op of a cell, 0 for all others."""
+        slots = {slot: k for k, slot in enumerate(edge_slots(len(cell.nodes)))}
+        table = torch.zeros(len(slots), len(ops))
+        for number, edge in cell.edges():
+            table[slots[number, edge.source], ops.index(edge.op)] = 1.0
+        return cls(table, torch.ones(len(slots)), sampled=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +45,11 @@ class Mixture:
 
     normal: CellWeights
     reduction: CellWeights
+
+    @classmethod
+    def of(cls, genotype: Genotype, ops: Sequence[str]) -> "Mixture":
+        """The subnet of a genotype alone."""
+        return cls(CellWeights.of(genotype.normal, ops), CellWeights.of(genotype.reduction, ops))
 
 
 class Relaxation(nn.Module, ABC):
@@ -50,6 +67,14 @@ class Relaxation(nn.Module, ABC):
         super().__init__()
         self.ops, self.nodes = tuple(ops), nodes
 
+    def begin_epoch(self, share: float, generator: torch.Generator) -> None:
+        """Called before each epoch.
+
+        Args:
+            share: Of the epochs done, from 0 to below 1.
+            generator: Whatever the epoch draws comes from it, so that a resumed search repeats it.
+        """
+
     @abstractmethod
     def forward(self) -> Mixture:
         """The weights for the next forward pass, differentiable in the parameters."""
@@ -57,6 +82,10 @@ class Relaxation(nn.Module, ABC):
     @abstractmethod
     def probabilities(self) -> Probabilities:
         """What the parameters say at this point."""
+
+
+# The accuracy of a genotype with the shared weights, on the part that trains the architecture.
+Judge = Callable[[Genotype], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +98,8 @@ class Method:
         relax: Makes the relaxation from ops, nodes and a seed.
         warm_up_share: Share of the epochs before the architecture parameters move.
         learning_rate: Of the architecture parameters, as published (50 epochs).
+        derive: Finds the genotype at the end from a judge of genotypes, the space and a seed; without one,
+            it is the mode of the probabilities.
     """
 
     name: str
@@ -76,6 +107,15 @@ class Method:
     relax: Callable[[Sequence[str], int, int], Relaxation]
     warm_up_share: float
     learning_rate: float
+    derive: Callable[[Judge, SearchSpace, int], Genotype] | None = None
+
+
+def even_edges(ops: Sequence[str], normal: Tensor, reduction: Tensor) -> Probabilities:
+    """Softmaxed alphas, [edges, ops] each; every edge has the same share."""
+    with torch.no_grad():
+        rows = [torch.softmax(alphas.double(), dim=1).tolist() for alphas in (normal, reduction)]
+    even = [1.0] * len(normal)
+    return Probabilities.of(ops, rows[0], rows[1], even, even)
 
 
 def initial_alphas(nodes: int, ops: int, generator: torch.Generator) -> nn.Parameter:

@@ -24,12 +24,12 @@ def edge_module(op: EdgeOp, edge: int) -> GraphModule:
 
 
 def mixed_op(edges: MixedEdges, edge: int, x: Tensor, weights: Tensor) -> Tensor:
-    total = None
+    total = torch.zeros((), dtype=x.dtype)
     for column, op in enumerate(edges.ops):
         if op == "none":
             continue
         result = weights[column] * edge_module(edges.by_op[op], edge).to(x.dtype)(x)
-        total = result if total is None else total + result
+        total = total + result
     return total
 
 

@@ -1,3 +1,6 @@
+import copy
+import random
+
 import naive_supernet
 import pytest
 import torch
@@ -14,8 +17,11 @@ from mobinas.nets.module import GraphModule
 from mobinas.supernet.methods import METHODS, find_method
 from mobinas.supernet.mixed import MixedEdges, weighted_sums
 from mobinas.supernet.network import SearchNetwork, search_ops
+from mobinas.supernet.relaxation import CellWeights, Mixture
 from mobinas.supernet.skeleton import skeleton
 
+# Methods that mix all ops; what others sample is compared with the mixture of the same weights.
+RELAXED = ("darts", "pc-darts")
 SMALL = ("none", "skip_connect", "conv_3x3", "sep_conv_3x3", "max_pool_3x3", "avg_pool_3x3")
 
 
@@ -51,7 +57,7 @@ def test_each_op_on_many_edges_is_the_op_on_each_edge(op: str, stride: int) -> N
         torch.testing.assert_close(found, weights[edge, 1] * plain(x))
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", RELAXED)
 @pytest.mark.parametrize(
     "ops", [SMALL, ("none", "skip_connect", "dil_conv_5x5", "conv_7x1_1x7", "max_pool_3x3")]
 )
@@ -69,6 +75,52 @@ def test_logits_and_all_gradients_equal_the_naive_network(method: str, ops: tupl
     theirs = torch.autograd.grad(loss(expected, labels), architecture + outside)
     for one, other in zip(ours, theirs, strict=True):
         _close(one, other)
+
+
+@pytest.mark.parametrize("partial", [1, 2])
+def test_a_sampled_cell_equals_the_mixed_one_of_the_same_weights(partial: int) -> None:
+    space = _space()
+    relaxation = METHODS["darts"].relax(search_ops(space), space.nodes, 1)
+    relaxation.partial = partial
+    network = SearchNetwork(space, relaxation, resolution=8, depth=3, width=8, seed=0).double()
+    for seed in range(4):
+        genotype = space.sample(random.Random(seed)).body.genotype
+        one = Mixture.of(genotype, relaxation.ops)
+        dense, sampled = (
+            Mixture(*(CellWeights(w.ops.double(), w.edges.double(), s) for w in (one.normal, one.reduction)))
+            for s in (False, True)
+        )
+        image = torch.randn(4, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        states = []
+        for mixture in (dense, sampled):
+            before = copy.deepcopy(network.state_dict())
+            logits = network(image, mixture)
+            weights = list(network.weight_parameters())
+            states.append((logits, torch.autograd.grad(logits.square().sum(), weights, allow_unused=True)))
+            network.load_state_dict(before)
+        torch.testing.assert_close(states[1][0], states[0][0])
+        for found, expected in zip(states[1][1], states[0][1], strict=True):
+            if expected is None or found is None:
+                assert all(gradient is None or not gradient.any() for gradient in (found, expected))
+            else:
+                torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-6)
+
+
+def test_only_what_is_sampled_moves_its_statistics() -> None:
+    edges = MixedEdges(
+        ("none", "conv_3x3", "sep_conv_3x3"), 3, (4, 8, 8), 1, torch.Generator().manual_seed(0)
+    )
+    x = torch.randn(2, 4, 8, 8)
+    weights = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    results = edges(x, weights, sampled=True)
+    assert results[1] is None and results[0] is not None and results[2] is not None
+    moved = {
+        op: [bool(s.view(3, -1)[k].any()) for k in range(3)]
+        for op, module in edges.by_op.items()
+        for name, s in module.named_buffers()
+        if name.endswith("running_mean") and s.numel() == 12
+    }
+    assert moved == {"conv_3x3": [True, False, False], "sep_conv_3x3": [False, False, True]}
 
 
 def test_gradients_of_op_weights_equal_those_of_each_edge_alone() -> None:
@@ -141,7 +193,7 @@ def test_alphas_are_parameters_apart_from_the_weights() -> None:
     }
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", RELAXED)
 def test_normal_and_reduction_have_separate_gradients(method: str) -> None:
     network = _network(method, _space(), depth=2)  # both cells reduce
     network(torch.randn(2, 1, 8, 8)).sum().backward()

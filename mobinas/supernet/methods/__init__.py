@@ -2,10 +2,12 @@
 
 from mobinas.errors import ConfigError, did_you_mean
 from mobinas.supernet.methods.darts import DARTS
+from mobinas.supernet.methods.gdas import GDAS
 from mobinas.supernet.methods.pc_darts import PC_DARTS
+from mobinas.supernet.methods.random import RANDOM
 from mobinas.supernet.relaxation import Method
 
-METHODS: dict[str, Method] = {method.name: method for method in (DARTS, PC_DARTS)}
+METHODS: dict[str, Method] = {method.name: method for method in (DARTS, PC_DARTS, GDAS, RANDOM)}
 
 
 def find_method(name: str) -> Method:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mobinas.arch.probabilities import Probabilities
-from mobinas.supernet.relaxation import CellWeights, Method, Mixture, Relaxation, initial_alphas
+from mobinas.supernet.relaxation import CellWeights, Method, Mixture, Relaxation, even_edges, initial_alphas
 
 
 class DartsRelaxation(Relaxation):
@@ -29,10 +29,7 @@ class DartsRelaxation(Relaxation):
 
     def probabilities(self) -> Probabilities:
         """Softmaxed alphas; every edge has the same share."""
-        with torch.no_grad():
-            ops = [torch.softmax(a.double(), dim=1).tolist() for a in (self.normal, self.reduction)]
-        even = [1.0] * len(self.normal)
-        return Probabilities.of(self.ops, ops[0], ops[1], even, even)
+        return even_edges(self.ops, self.normal, self.reduction)
 
 
 def _softmax(alphas: Tensor) -> CellWeights:

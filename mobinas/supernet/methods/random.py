@@ -1,0 +1,57 @@
+"""Random search with weight sharing (Li and Talwalkar, 2019, https://arxiv.org/abs/1902.07638).
+
+The baseline that any method has to beat: each step trains one uniformly drawn cell of the shared weights; at
+the end the best of as many drawn cells is taken. The probabilities stay even.
+"""
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from mobinas.arch.architecture import Task
+from mobinas.arch.genotype import Genotype
+from mobinas.arch.probabilities import Probabilities
+from mobinas.arch.space import SearchSpace
+from mobinas.supernet.relaxation import Judge, Method, Mixture, Relaxation
+
+_JUDGED = 50
+
+
+class RandomRelaxation(Relaxation):
+    """Another uniformly drawn cell at each call; no parameters."""
+
+    def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
+        super().__init__(ops, nodes)
+        self._even = Probabilities.uniform(self.ops, nodes)
+        # The sizes do not matter: only cells are drawn from it.
+        self._cells = SearchSpace(Task(2), (8,), (2,), (2,), (self.ops,), nodes)
+        self._rng = random.Random(seed)
+
+    def begin_epoch(self, share: float, generator: torch.Generator) -> None:
+        """Draws from the epoch's generator from here on."""
+        self._rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
+
+    def forward(self) -> Mixture:
+        """One genotype."""
+        return Mixture.of(self._cells.sample(self._rng).body.genotype, self.ops)
+
+    def probabilities(self) -> Probabilities:
+        """Even, always."""
+        return self._even
+
+
+def _best_of_many(judge: Judge, space: SearchSpace, seed: int) -> Genotype:
+    rng = random.Random(seed)
+    drawn = [space.sample(rng).body.genotype for _ in range(_JUDGED)]
+    return max(drawn, key=judge)
+
+
+RANDOM = Method(
+    name="random",
+    summary="uniformly drawn cells on shared weights, the best of 50 at the end; the baseline to beat",
+    relax=RandomRelaxation,
+    warm_up_share=0.0,
+    learning_rate=0.0,
+    derive=_best_of_many,
+)
