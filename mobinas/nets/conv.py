@@ -67,17 +67,41 @@ def conv2d(
         # torch's own kernel writes past its buffers when a channels_last input has fewer than 8 channels
         # ("corrupted double-linked list"); here it only sees the pixels that count.
         return nn.functional.conv2d(x[:, :, :: stride[0], :: stride[1]], weight, bias, groups=groups)
-    settings = (stride, padding, dilation)
-    if _is_slow(x, weight, groups, *settings) and not torch.compiler.is_compiling():
-        result: Tensor = _DepthwiseByTaps.apply(x, weight, *settings)  # type: ignore[no-untyped-call]
-        return result if bias is None else result + bias.view(1, -1, 1, 1)
-    return nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    depthwise = 1 < groups == x.shape[1] == weight.shape[0]
+    if not depthwise or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    if dilation != (1, 1):
+        result = _dilated(x, weight, stride, padding, dilation)
+    elif weight.shape[2] > x.shape[2] or weight.shape[3] > x.shape[3]:
+        result = _DepthwiseByTaps.apply(x, weight, stride, padding)  # type: ignore[no-untyped-call]
+    else:
+        return nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    return result if bias is None else result + bias.view(1, -1, 1, 1)
 
 
-def _is_slow(x: Tensor, weight: Tensor, groups: int, stride: Pair, padding: Pair, dilation: Pair) -> bool:
-    depthwise = groups > 1 and groups == x.shape[1] == weight.shape[0]
-    beyond = any(k > size for k, size in zip(weight.shape[2:], x.shape[2:], strict=True))
-    return depthwise and x.device.type == "cpu" and (dilation != (1, 1) or beyond)
+def _dilated(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
+    """A dilated depthwise convolution as plain ones of the pixels that it brings together.
+
+    With dilation d, a kernel sees every d-th pixel alone. So all pixels of one remainder of division by d
+    make an image of their own; with stride d, only those of remainder 0 count.
+    """
+    d = dilation[0]
+    centred = all(q == d * (k - 1) // 2 and k % 2 for q, k in zip(padding, weight.shape[2:], strict=True))
+    if dilation != (d, d) or not centred or stride not in ((1, 1), (d, d)):
+        return nn.functional.conv2d(x, weight, None, stride, padding, dilation, len(weight))
+    inner = padding[0] // d, padding[1] // d
+    if stride == (d, d):
+        return conv2d(x[:, :, ::d, ::d], weight, None, padding=inner, groups=len(weight))
+    n, channels, height, width = x.shape
+    padded = nn.functional.pad(x, (0, -width % d, 0, -height % d))
+    rows, columns = padded.shape[2] // d, padded.shape[3] // d
+    # Batch, rows, their remainder, columns, their remainder, channels: remainders go to the batch.
+    parts = padded.permute(0, 2, 3, 1).view(n, rows, d, columns, d, channels).permute(0, 2, 4, 1, 3, 5)
+    images = parts.reshape(n * d * d, rows, columns, channels).permute(0, 3, 1, 2)
+    results = conv2d(images, weight, None, padding=inner, groups=len(weight)).permute(0, 2, 3, 1)
+    parts = results.reshape(n, d, d, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+    whole = parts.reshape(n, rows * d, columns * d, channels).permute(0, 3, 1, 2)
+    return whole[:, :, :height, :width]
 
 
 class _DepthwiseByTaps(torch.autograd.Function):
@@ -88,18 +112,19 @@ class _DepthwiseByTaps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.settings = stride, padding, dilation
+        ctx.settings = stride, padding
         shape = [
-            (size + 2 * p - d * (k - 1) - 1) // s + 1
-            for size, k, s, p, d in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+            (size + 2 * p - k) // s + 1
+            for size, k, s, p in zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True)
         ]
         # Forward, torch is slow only where the result is smaller than the padding.
         if all(size >= p for size, p in zip(shape, padding, strict=True)):
-            return nn.functional.conv2d(x, weight, None, stride, padding, dilation, len(weight))
-        result = _zeros((x.shape[0], x.shape[1], *shape), x)
-        for tap, inside, outside in _windows(x, result, weight, *ctx.settings):
+            return nn.functional.conv2d(x, weight, None, stride, padding, 1, len(weight))
+        result = torch.zeros((*x.shape[:2], *shape), dtype=x.dtype)
+        result = result.contiguous(memory_format=torch.channels_last)
+        for tap, inside, outside in _windows(x, result, weight, stride, padding):
             result[outside].addcmul_(x[inside], weight[:, 0, *tap].view(1, -1, 1, 1))
         return result
 
@@ -107,36 +132,26 @@ class _DepthwiseByTaps(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
-        stride, padding, dilation = ctx.settings
+        stride, padding = ctx.settings
         for_x = for_weight = None
-        if ctx.needs_input_grad[0] and dilation == (1, 1):
-            settings = stride, padding, dilation, False, (0, 0), len(weight)
+        if ctx.needs_input_grad[0]:
+            settings = stride, padding, (1, 1), False, (0, 0), len(weight)
             wanted = (True, False, False)
             for_x = torch.ops.aten.convolution_backward(gradient, x, weight, None, *settings, wanted)[0]
-        elif ctx.needs_input_grad[0]:
-            for_x = _zeros(x.shape, x)
-            for tap, inside, outside in _windows(x, gradient, weight, *ctx.settings):
-                for_x[inside].addcmul_(gradient[outside], weight[:, 0, *tap].view(1, -1, 1, 1))
         if ctx.needs_input_grad[1]:
             for_weight = torch.zeros_like(weight)
-            for tap, inside, outside in _windows(x, gradient, weight, *ctx.settings):
+            for tap, inside, outside in _windows(x, gradient, weight, stride, padding):
                 for_weight[:, 0, *tap] = (x[inside] * gradient[outside]).sum((0, 2, 3))
-        return for_x, for_weight, None, None, None
-
-
-def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    return torch.zeros(shape, dtype=like.dtype).contiguous(memory_format=torch.channels_last)
+        return for_x, for_weight, None, None
 
 
 def _windows(
-    x: Tensor, result: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
+    x: Tensor, result: Tensor, weight: Tensor, stride: Pair, padding: Pair
 ) -> Iterator[tuple[Pair, tuple[slice, ...], tuple[slice, ...]]]:
     """For each tap that meets the input: its place, the pixels of the input and those of the result."""
     along = [
         list(_meetings(*sizes))
-        for sizes in zip(
-            weight.shape[2:], x.shape[2:], result.shape[2:], stride, padding, dilation, strict=True
-        )
+        for sizes in zip(weight.shape[2:], x.shape[2:], result.shape[2:], stride, padding, strict=True)
     ]
     every = slice(None)
     for i, rows_in, rows_out in along[0]:
@@ -145,10 +160,10 @@ def _windows(
 
 
 def _meetings(
-    taps: int, size: int, result: int, stride: int, padding: int, dilation: int
+    taps: int, size: int, result: int, stride: int, padding: int
 ) -> Iterator[tuple[int, slice, slice]]:
     for tap in range(taps):
-        shift = tap * dilation - padding
+        shift = tap - padding
         first = max(0, -(shift // stride))
         last = min(result - 1, (size - 1 - shift) // stride)
         if first <= last:
