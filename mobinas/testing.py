@@ -7,7 +7,8 @@ A test suite subclasses a contract and says what it is about, as a pytest fixtur
         def sampler(self) -> str:
             return "my_sampler"
 
-Here they run over everything that is registered (``tests/contracts/``).
+Here they run over everything that is registered (``tests/contracts/``). For values in the messages of their
+assertions, call ``pytest.register_assert_rewrite("mobinas.testing")`` in a conftest.py.
 """
 
 import copy
@@ -23,7 +24,7 @@ from exporters.base import RELATIVE_TOLERANCE, Exporter
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.ops import OPS
 from mobinas.arch.space import SearchSpace
-from mobinas.errors import ExportError
+from mobinas.errors import ExportError, TrainingError
 from mobinas.graph.cost import cost
 from mobinas.graph.layers import BatchNorm2d
 from mobinas.graph.lowering import lower, lower_op
@@ -144,7 +145,7 @@ class MethodContract:
         assert told == [1, 2, 3, 4]
         assert result.history[-1].weight_loss < result.history[0].weight_loss
         assert SPACE.contains(Architecture(CellBody(result.genotype, 3, 4), 8, SPACE.task))
-        assert all(0 <= r.alpha_entropy <= 1 and 0 <= r.skip_share <= 1 for r in result.history)
+        assert all(0 <= r.alpha_entropy <= 1 and 0 <= (r.skip_share or 0) <= 1 for r in result.history)
 
     def test_a_resumed_search_ends_with_the_same_bits(self, method: str, tmp_path: Path) -> None:
         """Stopped within its second epoch."""
@@ -159,6 +160,14 @@ class MethodContract:
             search_supernet(SPACE, images, settings, seed=0, progress=stop, checkpoint=path)
         except InterruptedError:
             assert path.exists()
+        else:
+            raise AssertionError("the search was not interrupted")
+        try:
+            search_supernet(SPACE, images, settings, seed=1, checkpoint=path)
+        except TrainingError as error:
+            assert "another seed" in str(error)
+        else:
+            raise AssertionError("the checkpoint of another search was taken")
         again = search_supernet(SPACE, images, settings, seed=0, checkpoint=path)
         assert again.probabilities == whole.probabilities
         assert again.genotype == whole.genotype

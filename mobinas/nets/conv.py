@@ -63,19 +63,20 @@ def conv2d(
         dilation: Along height and width.
         groups: Of channels that do not mix.
     """
+    plain = nn.functional.conv2d
+    if torch.compiler.is_compiling() or x.device.type != "cpu":  # exported graphs show what was meant
+        return plain(x, weight, bias, stride, padding, dilation, groups)
     if tuple(weight.shape[2:]) == (1, 1) and stride != (1, 1) and padding == (0, 0):
         # torch's own kernel writes past its buffers when a channels_last input has fewer than 8 channels
         # ("corrupted double-linked list"); here it only sees the pixels that count.
-        return nn.functional.conv2d(x[:, :, :: stride[0], :: stride[1]], weight, bias, groups=groups)
+        return plain(x[:, :, :: stride[0], :: stride[1]], weight, bias, groups=groups)
     depthwise = 1 < groups == x.shape[1] == weight.shape[0]
-    if not depthwise or x.device.type != "cpu" or torch.compiler.is_compiling():
-        return nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    if dilation != (1, 1):
+    if depthwise and dilation != (1, 1):
         result = _dilated(x, weight, stride, padding, dilation)
-    elif weight.shape[2] > x.shape[2] or weight.shape[3] > x.shape[3]:
+    elif depthwise and (weight.shape[2] > x.shape[2] or weight.shape[3] > x.shape[3]):
         result = _DepthwiseByTaps.apply(x, weight, stride, padding)  # type: ignore[no-untyped-call]
     else:
-        return nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
+        return plain(x, weight, bias, stride, padding, dilation, groups)
     return result if bias is None else result + bias.view(1, -1, 1, 1)
 
 

@@ -64,7 +64,8 @@ def search_front(
         seed=config.seed,
         storage=job.folder.path / STUDY,
         start=lambda rng: first_candidates(space, cells, given, config.search.uniform, rng),
-        n_start=max(1, config.search.trials // 3),
+        # All corners at least: one cell of each op, and two sizes of each genotype.
+        n_start=max(config.search.trials // 3, len(space.ops()) + 2 + 2 * len(given)),
         prefilter=lambda architecture: known_values(architecture, predictor),
         progress=progress,
     )

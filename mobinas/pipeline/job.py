@@ -50,14 +50,17 @@ def run(
     config = job if isinstance(job, JobConfig) else load_config(job)
     target = find_target(config.target)
     directory = Path(out) if out is not None else Path("runs") / _slug(config.data)
+    _check_names(config)
     with RunFolder(directory, dump_toml(config)) as folder:
         from mobinas.pipeline.context import Job
         from mobinas.runtime import checked_provider
 
         checked_provider(target)
-        _check_names(config)
+        job_here = Job(config, folder, target, reporter or SilentReporter())
+        for note in folder.notes:
+            job_here.reporter.note(note)
         with _threads(config.threads):
-            _run_steps(Job(config, folder, target, reporter or SilentReporter()))
+            _run_steps(job_here)
     return load_front(directory)
 
 

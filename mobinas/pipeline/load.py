@@ -63,23 +63,37 @@ def space_of(job: Job, splits: Splits) -> SearchSpace:
 
 
 def genotypes_of(job: Job, space: SearchSpace) -> tuple[Genotype, ...]:
-    """The genotypes that the job names.
+    """The genotypes that the job names; read once, so that a resumed run keeps them.
 
     Raises:
         ArchitectureError: An unknown name, or a file that holds no valid genotype.
         ConfigError: A genotype outside of the space.
     """
-    found = []
-    for name in job.config.search.genotypes:
-        genotype = Genotype.load(Path(name)) if Path(name).exists() else published(name)
+
+    def read(name: str) -> Genotype:
+        is_file = name.endswith(".json") or Path(name).exists()
+        genotype = Genotype.load(Path(name)) if is_file else published(name)
         if not space.contains(at_size(space, genotype, min)):
-            raise ConfigError(
-                f"genotype '{name}' does not lie in the space: it has {len(genotype.normal.nodes)} nodes and "
-                f"ops {sorted(genotype.ops())}, the space {space.nodes} nodes and ops {sorted(space.ops())}; "
-                "set space.nodes and space.ops"
-            )
-        found.append(genotype)
-    return tuple(found)
+            raise ConfigError(f"genotype '{name}' {_why_outside(space, genotype)}")
+        return genotype
+
+    names = job.config.search.genotypes
+    if not names:
+        return ()
+    stored = job.folder.data("genotypes.json", lambda: [read(name).to_json() for name in names])
+    return tuple(map(Genotype.from_json, stored))
+
+
+def _why_outside(space: SearchSpace, genotype: Genotype) -> str:
+    nodes = {len(genotype.normal.nodes), len(genotype.reduction.nodes)}
+    if nodes != {space.nodes}:
+        return f"has {' and '.join(map(str, sorted(nodes)))} nodes, the space {space.nodes}; set space.nodes"
+    lacking = min((sorted(genotype.ops() - set(ops)) for ops in space.op_sets), key=len)
+    if lacking:
+        return f"has ops that the space lacks ({', '.join(lacking)}); add them to space.ops"
+    return (
+        "is no cell of this space: there, each node has two edges, from different nodes, and all are joined"
+    )
 
 
 def at_size(space: SearchSpace, genotype: Genotype, pick: Callable[[Sequence[int]], int]) -> Architecture:

@@ -27,7 +27,6 @@ _OPEN_UNTIL = {
     "supernet": "supernet.json",
     "search": "study.journal",
     "train": "front.json",
-    "measure": "front.json",
 }
 _CHECKPOINTS = {"supernet": "*.checkpoint.pt", "train": "trained/*.checkpoint.pt"}
 # Made again when the recipe changes: all networks are trained alike.
@@ -41,6 +40,7 @@ class RunFolder:
 
     Attributes:
         path: The folder.
+        notes: What the user should know of how the job differs from the one that began here.
     """
 
     def __init__(self, path: Path, job_toml: str) -> None:
@@ -54,6 +54,7 @@ class RunFolder:
             RunFolderError: The path is no folder, in use by another process, or holds another job or files.
         """
         self.path = path
+        self.notes: list[str] = []
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file; name a folder with --out")
         try:
@@ -107,15 +108,22 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} belongs to another job ({changes[closed[0]]}); choose another --out"
             )
-        if closed:
-            self._index.clear()
-        if "train" in sections:
-            self._index = {name: d for name, d in self._index.items() if not name.startswith(_TRAINED)}
+        again = _INPUTS if closed else _TRAINED if "train" in sections else ()
+        dropped = [name for name in self._index if name.startswith(again)] if again else []
+        for name in dropped:
+            del self._index[name]
         for section in sections & _CHECKPOINTS.keys():
             for checkpoint in self.path.glob(_CHECKPOINTS[section]):
                 checkpoint.unlink()
+        # The index goes first: under a new job, nothing of the old one may ever count as finished.
+        if dropped:
+            self._write_index()
         if before != job_toml:
             write_atomic(job, job_toml)
+        if changes and not closed:
+            self.notes.extend(f"the job changed: {change}" for change in changes.values())
+        if "train" in sections and any(name.startswith("trained/") for name in dropped):
+            self.notes.append("all networks are trained anew with it")
 
     def _is_closed(self, section: str) -> bool:
         first = _OPEN_UNTIL.get(section)
@@ -136,6 +144,9 @@ class RunFolder:
     def finish(self, name: str) -> None:
         """Declares the file at this relative path a finished artefact."""
         self._index[name] = sha256_of(self.path / name)
+        self._write_index()
+
+    def _write_index(self) -> None:
         write_atomic(self.path / _INDEX, json.dumps(self._index, indent=1, sort_keys=True) + "\n")
 
     def file(self, name: str, make: Callable[[Path], None]) -> Path:

@@ -60,7 +60,14 @@ def elastic(
         return ElasticSupernet.load(job.folder.path / name, space)
     supernet = ElasticSupernet(space, seed)
     train_elastic(
-        supernet, parts, cells.probabilities, settings, seed=seed, progress=progress, checkpoint=checkpoint
+        supernet,
+        parts,
+        cells.probabilities,
+        settings,
+        cells.genotype,
+        seed=seed,
+        progress=progress,
+        checkpoint=checkpoint,
     )
     job.folder.file(name, supernet.save)
     checkpoint.unlink(missing_ok=True)

@@ -66,16 +66,18 @@ def over_epochs(values: Mapping[str, Sequence[float]]) -> tuple[Series, ...]:
 
 
 def supernet_panels(
-    losses: Mapping[str, Sequence[float]], entropy: Sequence[float], skip_share: Sequence[float]
+    losses: Mapping[str, Sequence[float]], entropy: Sequence[float], skip_share: Sequence[float | None]
 ) -> tuple[CurvesInfo, ...]:
     """The panels of a supernet search.
 
     Args:
         losses: For each part of the data its loss in each epoch.
         entropy: Mean entropy of the op probabilities in each epoch, over the largest possible one.
-        skip_share: Share of skip connections among the ops that would be chosen, in each epoch.
+        skip_share: Share of skip connections among the ops that would be chosen, in each epoch; no panel
+            without.
     """
-    return (
+    shares = [share for share in skip_share if share is not None]
+    panels = (
         CurvesInfo("Supernet loss", "epoch", over_epochs(losses)),
         CurvesInfo(
             "Entropy of the op probabilities (100 %: even)",
@@ -87,11 +89,12 @@ def supernet_panels(
         CurvesInfo(
             "Share of skip connections",
             "epoch",
-            over_epochs({"skip share": skip_share}),
+            over_epochs({"skip share": shares}),
             share=True,
             note="A share that climbs towards 100 % is the known collapse of differentiable search.",
         ),
     )
+    return panels if shares else panels[:-1]
 
 
 def hypervolume_panel(evaluations: Sequence[int], hypervolume: Sequence[float]) -> CurvesInfo:

@@ -94,7 +94,8 @@ class EpochRecord:
         weight_accuracy: Share of right answers there, in [0, 1].
         alpha_loss: The same of the architecture steps, on the alphas part; None in the warm-up.
         alpha_accuracy: Share of right answers there; None in the warm-up.
-        skip_share: Share of skip connections in the normal cell that the epoch's end would give.
+        skip_share: Share of skip connections in the normal cell that the epoch's end would give; None for
+            methods that derive the cell in another way than by its probabilities.
         alpha_entropy: Mean entropy of the ops on an edge over its largest possible one, in [0, 1].
         seconds: Wall-clock time.
     """
@@ -103,7 +104,7 @@ class EpochRecord:
     weight_accuracy: float
     alpha_loss: float | None
     alpha_accuracy: float | None
-    skip_share: float
+    skip_share: float | None
     alpha_entropy: float
     seconds: float
 
@@ -246,7 +247,7 @@ class BilevelSearch:
         batch_size, steps = self.settings.batch_size, self._steps()
         alpha_batches = endless_batches(len(self.splits.alphas), batch_size, generator)
         moves = number >= self.warm_up_epochs and self.alpha_optimiser is not None
-        self.network.relaxation.begin_epoch(number / self.settings.epochs, generator)
+        self.network.relaxation.begin_epoch(number / max(self.settings.epochs - 1, 1), generator)
         weight_sums, alpha_sums = torch.zeros(3), torch.zeros(3)
         self.network.train()
         for k, positions in enumerate(shuffled_batches(len(self.splits.weights), batch_size, generator)):
@@ -339,13 +340,14 @@ class BilevelSearch:
         found = self.network.relaxation.probabilities()
         edges = [edge for _, edge in found.genotype().normal.edges()]
         moved = alphas[2] > 0
+        decided = find_method(self.settings.method).derive is not None
         self.history.append(
             EpochRecord(
                 weights[0] / weights[2],
                 weights[1] / weights[2],
                 alphas[0] / alphas[2] if moved else None,
                 alphas[1] / alphas[2] if moved else None,
-                sum(edge.op == "skip_connect" for edge in edges) / len(edges),
+                None if decided else sum(edge.op == "skip_connect" for edge in edges) / len(edges),
                 mean_entropy(found),
                 seconds,
             )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mobinas.arch.architecture import Architecture, CellBody
+from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
@@ -43,7 +44,7 @@ class ElasticSettings:
         random_paths: Architectures of random size a step.
         sandwich_every: Steps from one with the largest and the smallest size to the next; 1 is the sandwich
             rule as published. The largest path costs more than several others together.
-        mode_share: Share of choices of ops and edges that follow the likeliest genotype at the end. It falls
+        mode_share: Share of choices of ops and edges that follow the given genotype at the end. It falls
             there from 1 along the epochs: ops learn to fit into a network that works, while random cells from
             the start learned little on digits in 290 steps where depth and width vary too.
         uniform: Share of the other choices that do not follow the probabilities.
@@ -84,6 +85,7 @@ def train_elastic(
     splits: Splits,
     probabilities: Probabilities,
     settings: ElasticSettings | None = None,
+    genotype: Genotype | None = None,
     *,
     seed: int,
     progress: Progress = silent,
@@ -96,6 +98,7 @@ def train_elastic(
         splits: Only its training images are used.
         probabilities: Of ops and edges, around which cells are drawn.
         settings: How.
+        genotype: What training starts from, see `ElasticSettings.mode_share`; by default the likeliest one.
         seed: Draws images, cells and sizes.
         progress: Told the epochs done.
         checkpoint: Written after each epoch; where it exists the training goes on from it and, on a CPU, ends
@@ -110,13 +113,14 @@ def train_elastic(
     """
     settings = settings or ElasticSettings()
     check_batch_size(settings.batch_size, {"training": len(splits.training)})
-    run = _ElasticRun(supernet, splits, probabilities, settings, seed, progress)
+    genotype = genotype or likeliest_genotype(probabilities, supernet.space)
+    run = _ElasticRun(supernet, splits, probabilities, settings, genotype, seed, progress)
     run_epochs(
         run,
         settings.epochs,
         name="the elastic supernet",
         learning_rate=settings.learning_rate,
-        identity=identity_of(supernet.space, settings, seed, splits.training),
+        identity=identity_of((supernet.space, genotype.digest), settings, seed, splits.training),
         checkpoint=checkpoint,
     )
     return tuple(run.losses)
@@ -131,9 +135,8 @@ def with_size(choose: Callable[..., Any], pick: Callable[[tuple[int, ...]], int]
     return chooser
 
 
-def mode_choices(space: SearchSpace, probabilities: Probabilities) -> dict[str, Any]:
-    """The likeliest genotype as the choices of `SearchSpace.build`; none about the size."""
-    genotype = likeliest_genotype(probabilities, space)
+def mode_choices(space: SearchSpace, genotype: Genotype) -> dict[str, Any]:
+    """A genotype as the choices of `SearchSpace.build`; none about the size."""
     resolution, depth, width = next(space.macros())
     body = CellBody(genotype, depth, width, space.stem)
     choices = space.encode(Architecture(body, resolution, space.task))
@@ -161,6 +164,7 @@ class _ElasticRun:
     splits: Splits
     probabilities: Probabilities
     settings: ElasticSettings
+    genotype: Genotype
     seed: int
     progress: Progress = silent
     losses: list[float] = field(default_factory=list)
@@ -169,7 +173,7 @@ class _ElasticRun:
     _mode: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._mode = mode_choices(self.supernet.space, self.probabilities)
+        self._mode = mode_choices(self.supernet.space, self.genotype)
         groups = decay_groups(self.supernet.parameters.values(), self.settings.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, self.settings.learning_rate, betas=(0.9, 0.99))
 

@@ -71,7 +71,7 @@ class Relaxation(nn.Module, ABC):
         """Called before each epoch.
 
         Args:
-            share: Of the epochs done, from 0 to below 1.
+            share: How far the search is: 0 in the first epoch, 1 in the last.
             generator: Whatever the epoch draws comes from it, so that a resumed search repeats it.
         """
 
@@ -97,7 +97,7 @@ class Method:
         summary: One line for users.
         relax: Makes the relaxation from ops, nodes and a seed.
         warm_up_share: Share of the epochs before the architecture parameters move.
-        learning_rate: Of the architecture parameters, as published (50 epochs).
+        learning_rate: Of the architecture parameters, as published.
         derive: Finds the genotype at the end from a judge of genotypes, the space and a seed; without one,
             it is the mode of the probabilities.
     """

@@ -110,6 +110,10 @@ def test_the_recipe_may_change_until_the_front_is_frozen(tmp_path: Path) -> None
         (tmp_path / "trained" / "b.checkpoint.pt").touch()
         (tmp_path / "other.checkpoint.pt").touch()
     with RunFolder(tmp_path, after) as folder:
+        assert any("learning_rate was 0.2" in note for note in folder.notes)
+    # Killed before it made anything: what the old recipe trained stays unfinished.
+    with RunFolder(tmp_path, after) as folder:
+        assert not folder.notes
         assert folder.is_finished("profile.json") and folder.is_finished("supernet.json")
         assert not folder.is_finished("plan.json") and not folder.is_finished("trained/a.json")
         assert not (tmp_path / "trained" / "b.checkpoint.pt").exists()

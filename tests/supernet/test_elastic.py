@@ -10,6 +10,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import ArchitectureError, ConfigError, TrainingError
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
+from mobinas.supernet.bilevel import likeliest_genotype
 from mobinas.supernet.elastic import ElasticSupernet, covering_architecture, leading
 from mobinas.supernet.elastic_training import (
     ElasticSettings,
@@ -128,7 +129,14 @@ def test_judging_is_deterministic_and_changes_nothing(digits: Splits) -> None:
 
 def test_paths_hold_the_sandwich() -> None:
     supernet = ElasticSupernet(SPACE, 0)
-    run = _ElasticRun(supernet, None, UNIFORM, ElasticSettings(random_paths=2, sandwich_every=2), 0)
+    run = _ElasticRun(
+        supernet,
+        None,
+        UNIFORM,
+        ElasticSettings(random_paths=2, sandwich_every=2),
+        likeliest_genotype(UNIFORM, supernet.space),
+        0,
+    )
     first, second = (list(run.paths(random.Random(0), step)) for step in range(2))
     assert [len(first), len(second)] == [4, 2]
     assert (first[0].resolution, first[0].body.depth, first[0].body.width) == (12, 5, 8)
@@ -144,7 +152,7 @@ def test_training_beats_chance_by_far() -> None:
     likely = Probabilities.of(OPS, [row] * 9, [row] * 9, [1] * 9, [1] * 9)
     losses = train_elastic(supernet, splits, likely, ElasticSettings(epochs=10), seed=0)
     assert losses[-1] < losses[0]
-    mode = mode_choices(SPACE, likely)
+    mode = mode_choices(SPACE, likeliest_genotype(likely, SPACE))
     judged = [
         supernet.judge(
             SPACE.build(with_size(near_mode(likely.chooser(rng), mode, 0.9, rng), max)),
@@ -160,7 +168,7 @@ def test_training_beats_chance_by_far() -> None:
 def test_choices_stay_near_the_mode() -> None:
     space = dataclasses.replace(SPACE, nodes=4)
     probabilities, rng = Probabilities.uniform(OPS, 4), random.Random(0)
-    mode = mode_choices(space, probabilities)
+    mode = mode_choices(space, likeliest_genotype(probabilities, space))
     drawn = [
         space.build(near_mode(probabilities.chooser(rng), mode, share, rng)).body.genotype
         for share in (1.0, 1.0, 0.0)

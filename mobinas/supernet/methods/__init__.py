@@ -1,13 +1,20 @@
-"""The one-shot methods by name; each lives in a file of its own."""
+"""The one-shot methods by name; each file here is one, as its `METHOD`."""
+
+import importlib
+import pkgutil
 
 from mobinas.errors import ConfigError, did_you_mean
-from mobinas.supernet.methods.darts import DARTS
-from mobinas.supernet.methods.gdas import GDAS
-from mobinas.supernet.methods.pc_darts import PC_DARTS
-from mobinas.supernet.methods.random import RANDOM
 from mobinas.supernet.relaxation import Method
 
-METHODS: dict[str, Method] = {method.name: method for method in (DARTS, PC_DARTS, GDAS, RANDOM)}
+
+def _methods() -> dict[str, Method]:
+    modules = [
+        importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)
+    ]
+    return {module.METHOD.name: module.METHOD for module in modules}
+
+
+METHODS = _methods()
 
 
 def find_method(name: str) -> Method:

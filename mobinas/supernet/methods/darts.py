@@ -36,7 +36,7 @@ def _softmax(alphas: Tensor) -> CellWeights:
     return CellWeights(torch.softmax(alphas, dim=1), torch.ones_like(alphas[:, 0]))
 
 
-DARTS = Method(
+METHOD = Method(
     name="darts",
     summary="softmax over all ops on every edge, first order; the reference of the family",
     relax=DartsRelaxation,

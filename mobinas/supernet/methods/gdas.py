@@ -52,7 +52,7 @@ class GdasRelaxation(Relaxation):
         return CellWeights(hard, torch.ones_like(hard[:, 0]), sampled=True)
 
 
-GDAS = Method(
+METHOD = Method(
     name="gdas",
     summary="one op per edge and step by a hard Gumbel-softmax; little time and memory a step",
     relax=GdasRelaxation,

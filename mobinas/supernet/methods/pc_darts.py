@@ -62,7 +62,7 @@ class PcDartsRelaxation(Relaxation):
         return CellWeights(torch.softmax(alphas, dim=1), softmax_by_node(betas, self.nodes))
 
 
-PC_DARTS = Method(
+METHOD = Method(
     name="pc-darts",
     summary="a quarter of the channels in the mixed ops, edges weighted too; faster, steadier, less memory",
     relax=PcDartsRelaxation,

@@ -1,7 +1,8 @@
 """Random search with weight sharing (Li and Talwalkar, 2019, https://arxiv.org/abs/1902.07638).
 
-The baseline that any method has to beat: each step trains one uniformly drawn cell of the shared weights; at
-the end the best of as many drawn cells is taken. The probabilities stay even.
+The baseline that any method has to beat: each step trains one uniformly drawn cell on the shared weights; at
+the end the best of 50 drawn cells is taken. The probabilities stay even. Of one op on several edges from one
+node, momentum and weight decay move all weights when one of the edges is drawn.
 """
 
 import random
@@ -47,7 +48,7 @@ def _best_of_many(judge: Judge, space: SearchSpace, seed: int) -> Genotype:
     return max(drawn, key=judge)
 
 
-RANDOM = Method(
+METHOD = Method(
     name="random",
     summary="uniformly drawn cells on shared weights, the best of 50 at the end; the baseline to beat",
     relax=RandomRelaxation,

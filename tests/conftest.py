@@ -1,0 +1,5 @@
+"""Settings of the whole suite."""
+
+import pytest
+
+pytest.register_assert_rewrite("mobinas.testing")
