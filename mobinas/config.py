@@ -115,6 +115,9 @@ class SearchSection(_Section):
     genotypes: tuple[str, ...] = Field((), description="published names or files, judged early on")
     calibration_images: int = Field(256, ge=8)
     select_images: int = Field(2_000, ge=8)
+    qualifiers: int = Field(24, ge=2, description="candidates that are trained for a moment")
+    qualifying_epochs: int = Field(2, ge=0, description="how long; 0 trusts inherited accuracies")
+    qualifying_images: int = Field(4_000, ge=8)
 
 
 class TrainSection(_Section):

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 from mobinas.errors import SearchError, did_you_mean
 from mobinas.metrics.objective import Objective
 
-Source = Literal["measured", "predicted", "inherited", "trained", "exact"]
+Source = Literal["measured", "predicted", "inherited", "tuned", "trained", "exact"]
 
 
 class Candidate(Protocol):

@@ -13,10 +13,9 @@ from mobinas.graph.lowering import lower
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import OBJECTIVES
-from mobinas.pipeline.context import Contender, Job
+from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import at_size, subset
 from mobinas.progress import Progress
-from mobinas.search.finalists import finalists
 from mobinas.search.study import pareto_search
 from mobinas.supernet.bilevel import SupernetResult
 from mobinas.supernet.elastic import ElasticSupernet
@@ -135,9 +134,3 @@ def _judge(
         return {"accuracy": Value(accuracy, std=std, source="inherited")}
 
     return judge
-
-
-def choose_finalists(job: Job, result: SearchResult[Architecture]) -> tuple[Contender, ...]:
-    """The networks to train: over the whole latency range, both ends always."""
-    chosen = finalists(result.history, OBJECTIVES, job.config.train.finalists, covered="latency_s")
-    return tuple(Contender.finalist(evaluation.candidate) for evaluation in chosen)

@@ -21,6 +21,7 @@ _TITLES = (
     "search cells",
     "train elastic supernet",
     "search the front",
+    "try a shortlist",
     "train finalists",
     "export and verify",
     "measure the files",
@@ -98,9 +99,10 @@ def _run_steps(job: "Job") -> None:
     from mobinas.pipeline.confirm import confirm, open_test
     from mobinas.pipeline.context import Contender
     from mobinas.pipeline.export import export_contenders
-    from mobinas.pipeline.front import choose_finalists, search_front
+    from mobinas.pipeline.front import search_front
     from mobinas.pipeline.load import genotypes_of, load, space_of
     from mobinas.pipeline.profile import profile
+    from mobinas.pipeline.qualify import choose_finalists
     from mobinas.pipeline.report import write_results
     from mobinas.pipeline.supernet import elastic, search_cells
     from mobinas.pipeline.train import train_contenders
@@ -119,7 +121,8 @@ def _run_steps(job: "Job") -> None:
         searched = search_front(job, space, splits, predictor, cells, supernet, given, progress)
     resolution = job.config.train.baseline_resolution or max(space.resolutions)
     baselines = tuple(Contender(name, name, resolution) for name in job.config.train.baselines)
-    contenders = choose_finalists(job, searched) + baselines
+    with next(steps) as progress:
+        contenders = choose_finalists(job, space, searched, splits, progress) + baselines
     with next(steps) as progress:
         modules = train_contenders(job, contenders, splits, progress)
     with next(steps) as progress:

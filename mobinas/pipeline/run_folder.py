@@ -30,7 +30,7 @@ _OPEN_UNTIL = {
 }
 _CHECKPOINTS = {"supernet": "*.checkpoint.pt", "train": "trained/*.checkpoint.pt"}
 # Made again when the recipe changes: all networks are trained alike.
-_TRAINED = ("plan.json", "trained/", "models/", "baselines/")
+_TRAINED = ("qualified/", "plan.json", "trained/", "models/", "baselines/")
 # Artefacts that describe what goes in; a folder of these alone holds no work that could be lost.
 _INPUTS = ("data.json", "target.json")
 

@@ -14,6 +14,8 @@ from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
 from mobinas.train.splits import Splits
 
+ELASTIC = "elastic.pt"
+
 
 def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progress) -> SupernetResult:
     """Runs the one-shot method; a stored result is loaded."""
@@ -55,7 +57,7 @@ def elastic(
     parts = at_most(splits, section.elastic_images // 2, seed)
     batch_size = min(section.elastic_batch_size, len(parts.training))
     settings = ElasticSettings(epochs=section.elastic_epochs, batch_size=batch_size)
-    name, checkpoint = "elastic.pt", job.folder.path / "elastic.checkpoint.pt"
+    name, checkpoint = ELASTIC, job.folder.path / "elastic.checkpoint.pt"
     if job.folder.is_finished(name):
         return ElasticSupernet.load(job.folder.path / name, space)
     supernet = ElasticSupernet(space, seed)

@@ -1,4 +1,4 @@
-"""Step 5: finalists and baselines are trained alike, with epochs allotted by what an epoch costs."""
+"""Step 6: finalists and baselines are trained alike, with epochs allotted by what an epoch costs."""
 
 import io
 import json
@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -17,11 +15,11 @@ from mobinas.errors import TrainingError
 from mobinas.files import write_atomic
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.load import task_of
-from mobinas.pipeline.workers import cores, run_all
+from mobinas.pipeline.workers import PackedPart, cores, run_all
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.loop import Recipe, seconds_per_epoch, train
-from mobinas.train.splits import Normalisation, Part, Splits
+from mobinas.train.splits import Normalisation, Splits
 
 _PLAN = "plan.json"
 
@@ -44,18 +42,14 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Trainings:
-    """What a worker needs for any of the trainings.
-
-    Images are NumPy arrays: torch would hand tensors over in shared memory, of which containers have little.
-    """
+    """What a worker needs for any of the trainings."""
 
     directory: Path
     config: JobConfig
     contenders: Mapping[str, Contender]
     epochs: Mapping[str, int]
     task: Task
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    training: PackedPart
     normalisation: Normalisation
 
 
@@ -82,8 +76,7 @@ def train_contenders(
         by_name,
         plan.epochs,
         task_of(splits),
-        splits.training.images.numpy(),
-        splits.training.labels.numpy(),
+        PackedPart.of(splits.training),
         splits.normalisation,
     )
     shown = {name: 0.0 if name in missing else plan.seconds(name) for name in by_name}
@@ -109,7 +102,7 @@ def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     result = train(
         module,
-        Part(torch.from_numpy(trainings.images), torch.from_numpy(trainings.labels)),
+        trainings.training.part(),
         recipe_of(config, trainings.epochs[name]),
         resolution=contender.resolution,
         normalisation=trainings.normalisation,

@@ -12,10 +12,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from mobinas.errors import TrainingError
 from mobinas.progress import Progress
+from mobinas.train.splits import Part
 
 _POLL_S = 0.5
 
@@ -76,6 +79,26 @@ def run_all(
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedPart:
+    """Images and labels as NumPy arrays.
+
+    torch would hand tensors over to workers in shared memory, of which containers have little.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, part: Part) -> "PackedPart":
+        """Packs a part."""
+        return cls(part.images.numpy(), part.labels.numpy())
+
+    def part(self) -> Part:
+        """Unpacks it, without a copy."""
+        return Part(torch.from_numpy(self.images), torch.from_numpy(self.labels))
 
 
 @dataclass(slots=True)
