@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from mobinas import __version__
 from mobinas.arch.architecture import Architecture
+from mobinas.config import SearchSection
 from mobinas.files import write_atomic
 from mobinas.metrics.interval import proportion_interval
 from mobinas.metrics.result import SearchResult
@@ -192,9 +193,16 @@ def _searched(
         ("cells", f"{section.method}, {len(cells.history)} epochs"),
         ("elastic supernet", f"{section.elastic_epochs} epochs, every depth, width and resolution"),
         ("front", f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"),
+        ("shortlist", _shortlist_words(job.config.search)),
         ("training", f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"),
         ("latency", f"predicted in the search from {job.config.profile.networks} measured networks"),
     )
+
+
+def _shortlist_words(section: SearchSection) -> str:
+    if not section.qualifying_epochs:
+        return "none; inherited accuracies chose the finalists"
+    return f"{section.qualifiers} at most, {section.qualifying_epochs} epochs each, which chose the finalists"
 
 
 def _panels(
