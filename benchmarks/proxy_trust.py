@@ -3,9 +3,9 @@
     mobinas run digits --out runs/digits
     python benchmarks/proxy_trust.py runs/digits --architectures 28
 
-Architectures are drawn from the run's space, every second one from one or two kinds of op. Each is judged by
-inherited weights, by a few epochs from them, by as many from scratch, by its size, and is then trained in full
-with the run's recipe; the truth is the accuracy over select and test part together.
+Architectures are drawn from the run's space, most of them from one or two kinds of op. Each is judged by
+inherited weights, by a few epochs from them, by as many from scratch, by its size, and is then trained
+in full with the run's recipe; the truth is the accuracy over select and test part together.
 """
 
 import argparse
