@@ -10,7 +10,7 @@ from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
-from mobinas.metrics.evaluation import Value
+from mobinas.metrics.evaluation import Source, Value
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
@@ -130,7 +130,11 @@ def _judge(
             normalisation=splits.normalisation,
             calibration_images=len(calibration),
         )
-        std = (accuracy * (1 - accuracy) / len(select)) ** 0.5
-        return {"accuracy": Value(accuracy, std=std, source="inherited")}
+        return {"accuracy": accuracy_value(accuracy, len(select), "inherited")}
 
     return judge
+
+
+def accuracy_value(accuracy: float, n: int, source: Source) -> Value:
+    """An accuracy over n images, with the standard deviation of a binomial share."""
+    return Value(accuracy, std=(accuracy * (1 - accuracy) / n) ** 0.5, source=source)

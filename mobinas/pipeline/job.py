@@ -1,4 +1,4 @@
-"""The main job: eight steps from images to a report, each continued where a stopped run left it."""
+"""The main job: nine steps from images to a report, each continued where a stopped run left it."""
 
 import contextlib
 import re

@@ -16,15 +16,16 @@ from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import JobConfig
 from mobinas.files import write_atomic
-from mobinas.metrics.evaluation import Evaluation, Value
+from mobinas.metrics.evaluation import Evaluation
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Contender, Job
+from mobinas.pipeline.front import accuracy_value
 from mobinas.pipeline.load import subset
 from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
-from mobinas.pipeline.workers import PackedPart, cores, run_all
+from mobinas.pipeline.workers import PackedPart, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.search.finalists import finalists
 from mobinas.supernet.elastic import ElasticSupernet
@@ -76,9 +77,8 @@ def shortlist(searched: SearchResult[Architecture], n: int) -> tuple[Evaluation[
 
 
 def _with_accuracy(evaluation: Evaluation[Architecture], accuracy: float, n: int) -> Evaluation[Architecture]:
-    std = (accuracy * (1 - accuracy) / n) ** 0.5
-    tuned = Value(accuracy, std=std, source="tuned")
-    return replace(evaluation, values={**evaluation.values, "accuracy": tuned})
+    values = {**evaluation.values, "accuracy": accuracy_value(accuracy, n, "tuned")}
+    return replace(evaluation, values=values)
 
 
 def _accuracies(
@@ -96,7 +96,7 @@ def _accuracies(
         PackedPart.of(splits.select),
         splits.normalisation,
     )
-    workers = min(job.config.train.workers or cores(), len(by_name))
+    workers = worker_count(job.config.train.workers, len(by_name))
     done = len(by_name) - len(missing)
     for name in run_all(_qualify, shared, missing, workers, lambda *_: None):
         job.folder.finish(_file(name))

@@ -15,7 +15,7 @@ from mobinas.errors import TrainingError
 from mobinas.files import write_atomic
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.load import task_of
-from mobinas.pipeline.workers import PackedPart, cores, run_all
+from mobinas.pipeline.workers import PackedPart, cores, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.loop import Recipe, seconds_per_epoch, train
@@ -86,7 +86,7 @@ def train_contenders(
         shown[name] = plan.seconds(name) * step / max(steps, 1)
         progress(round(sum(shown.values())), total_s, f"{name} {text}")
 
-    workers = min(job.config.train.workers or cores(), len(by_name))
+    workers = worker_count(job.config.train.workers, len(by_name))
     for name in run_all(_train, trainings, missing, workers, report):
         job.folder.finish(_history_file(name))
         job.folder.finish(_weights_file(name))
@@ -150,7 +150,7 @@ def recipe_of(config: JobConfig, epochs: int) -> Recipe:
 def _plan(job: Job, contenders: Sequence[Contender], splits: Splits) -> _Plan:
     """Measured once and stored, so that a resumed run keeps it."""
     section = job.config.train
-    workers = min(section.workers or cores(), len(contenders))
+    workers = worker_count(section.workers, len(contenders))
 
     def make() -> dict[str, Mapping[str, float]]:
         threads = torch.get_num_threads()

@@ -31,6 +31,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def worker_count(asked: int | None, tasks: int) -> int:
+    """Processes for so many tasks: as asked, or one per core; never more than tasks."""
+    return min(asked or cores(), tasks)
+
+
 def run_all(
     work: Work, shared: Any, keys: Sequence[str], workers: int, progress: KeyProgress
 ) -> Iterator[str]:
