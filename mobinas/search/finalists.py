@@ -54,11 +54,7 @@ def finalists(
     if not front:
         raise SearchError("there is no feasible evaluation to pick finalists from")
     scaler = _Scaler(front, axes, logarithmic)
-    picked: list[Evaluation[C]] = []
-    for axis in axes:
-        end = min(front, key=lambda e: (axis.loss(e[axis.name]), e.losses(axes), e.candidate.digest))
-        if end not in picked:
-            picked.append(end)
+    picked = _ends(front, axes)
     if covered is not None:
         others = [axis for axis in axes if axis.name != covered]
         _cover(picked, rest, n - len(axes) + 1, covered, others, covered in logarithmic)
@@ -68,6 +64,16 @@ def finalists(
         rest = [e for e in rest if e.candidate.digest not in gone]
         front = ParetoFront.of(rest, axes).members
     return tuple(sorted(picked, key=lambda e: (e.losses(axes), e.candidate.digest)))
+
+
+def _ends(front: Sequence[Evaluation[C]], axes: Sequence[Objective]) -> list[Evaluation[C]]:
+    """The best in each objective."""
+    picked: list[Evaluation[C]] = []
+    for axis in axes:
+        end = min(front, key=lambda e: (axis.loss(e[axis.name]), e.losses(axes), e.candidate.digest))
+        if end not in picked:
+            picked.append(end)
+    return picked
 
 
 class _Scaler:
