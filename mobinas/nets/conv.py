@@ -1,17 +1,20 @@
 """Convolutions, with a way round those kernels of torch on a CPU that are broken or hundreds of times slow.
 
-Found with torch 2.13 on x86: the weight gradient of a depthwise convolution whose kernel is larger than its
-input takes oneDNN's reference code (5x5 on 576 channels of 2x2, batch 128: 108 ms, one tap at a time 1 ms),
-and so do both gradients of dilated ones. Strided 1x1 convolutions corrupt memory.
+Found with torch 2.13 on x86: the weight gradient of a depthwise convolution is fast only where the kernel is
+at most three wide and not larger than its input (on 16 channels of 32x32, batch 64, one thread: 5x3 0.5 ms,
+5x5 7.2 ms; 5x5 on 576 channels of 2x2, batch 128: 108 ms); both gradients of dilated ones are slow. Strided
+1x1 convolutions corrupt memory.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Pair = tuple[int, int]
+
+# Columns of a kernel whose weight gradient torch computes fast.
+_STRIP = 3
 
 
 class Conv2d(nn.Conv2d):
@@ -69,15 +72,50 @@ def conv2d(
     if tuple(weight.shape[2:]) == (1, 1) and stride != (1, 1) and padding == (0, 0):
         # torch's own kernel writes past its buffers when a channels_last input has fewer than 8 channels
         # ("corrupted double-linked list"); here it only sees the pixels that count.
-        return plain(x[:, :, :: stride[0], :: stride[1]], weight, bias, groups=groups)
+        return plain(
+            window(x, slice(None, None, stride[0]), slice(None, None, stride[1])), weight, bias, groups=groups
+        )
     depthwise = 1 < groups == x.shape[1] == weight.shape[0]
     if depthwise and dilation != (1, 1):
         result = _dilated(x, weight, stride, padding, dilation)
-    elif depthwise and (weight.shape[2] > x.shape[2] or weight.shape[3] > x.shape[3]):
-        result = _DepthwiseByTaps.apply(x, weight, stride, padding)  # type: ignore[no-untyped-call]
+    elif depthwise and not _fast(x, weight):
+        result = _Depthwise.apply(x, weight, stride, padding)  # type: ignore[no-untyped-call]
     else:
         return plain(x, weight, bias, stride, padding, dilation, groups)
     return result if bias is None else result + bias.view(1, -1, 1, 1)
+
+
+def window(x: Tensor, rows: slice, columns: slice) -> Tensor:
+    """These rows and columns of a map, [batch, channels, height, width]; gradients keep the format.
+
+    torch fills the gradient of a slice into an NCHW tensor whatever the input's format, and what meets it on
+    the way back then runs several times slower.
+    """
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
+        return x[:, :, rows, columns]
+    result: Tensor = _Window.apply(x, rows, columns)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Window(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: slice, columns: slice) -> Tensor:
+        ctx.settings = x.shape, rows, columns
+        part = x[:, :, rows, columns]
+        return part.contiguous(memory_format=torch.channels_last) if _channels_last(x) else part.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        shape, rows, columns = ctx.settings
+        form = torch.channels_last if _channels_last(gradient) else torch.contiguous_format
+        whole = torch.zeros(shape, dtype=gradient.dtype).contiguous(memory_format=form)
+        whole[:, :, rows, columns] = gradient
+        return whole, None, None
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _dilated(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
@@ -92,7 +130,8 @@ def _dilated(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: P
         return nn.functional.conv2d(x, weight, None, stride, padding, dilation, len(weight))
     inner = padding[0] // d, padding[1] // d
     if stride == (d, d):
-        return conv2d(x[:, :, ::d, ::d], weight, None, padding=inner, groups=len(weight))
+        every = slice(None, None, d)
+        return conv2d(window(x, every, every), weight, None, padding=inner, groups=len(weight))
     n, channels, height, width = x.shape
     padded = nn.functional.pad(x, (0, -width % d, 0, -height % d))
     rows, columns = padded.shape[2] // d, padded.shape[3] // d
@@ -105,11 +144,15 @@ def _dilated(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: P
     return whole[:, :, :height, :width]
 
 
-class _DepthwiseByTaps(torch.autograd.Function):
-    """A depthwise convolution that leaves to torch only what torch does fast.
+def _fast(x: Tensor, weight: Tensor) -> bool:
+    height, width = weight.shape[2:]
+    return width <= _STRIP and height <= x.shape[2] and width <= x.shape[3]
 
-    Each entry of a kernel, a tap, meets a shifted window of the input; windows hold no padding, so a kernel
-    larger than its input costs only what counts. All of it is differentiable again.
+
+class _Depthwise(torch.autograd.Function):
+    """A depthwise convolution whose weight gradient is taken in strips of three columns of the kernel.
+
+    All of it is differentiable again.
     """
 
     @staticmethod
@@ -120,53 +163,51 @@ class _DepthwiseByTaps(torch.autograd.Function):
             (size + 2 * p - k) // s + 1
             for size, k, s, p in zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True)
         ]
-        # Forward, torch is slow only where the result is smaller than the padding.
-        if all(size >= p for size, p in zip(shape, padding, strict=True)):
-            return nn.functional.conv2d(x, weight, None, stride, padding, 1, len(weight))
-        result = torch.zeros((*x.shape[:2], *shape), dtype=x.dtype)
-        result = result.contiguous(memory_format=torch.channels_last)
-        for tap, inside, outside in _windows(x, result, weight, stride, padding):
-            result[outside].addcmul_(x[inside], weight[:, 0, *tap].view(1, -1, 1, 1))
-        return result
+        if any(size < p for size, p in zip(shape, padding, strict=True)):
+            # Such a result, too, takes the slow code where the padding is left to the convolution.
+            (above, beside), padding = padding, (0, 0)
+            x = nn.functional.pad(x, (beside, beside, above, above))
+        return nn.functional.conv2d(x, weight, None, stride, padding, 1, len(weight))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
         stride, padding = ctx.settings
+        backward = torch.ops.aten.convolution_backward
         for_x = for_weight = None
+        settings = (1, 1), False, (0, 0), len(weight)
         if ctx.needs_input_grad[0]:
-            settings = stride, padding, (1, 1), False, (0, 0), len(weight)
-            wanted = (True, False, False)
-            for_x = torch.ops.aten.convolution_backward(gradient, x, weight, None, *settings, wanted)[0]
+            for_x = backward(gradient, x, weight, None, stride, padding, *settings, (True, False, False))[0]
         if ctx.needs_input_grad[1]:
-            for_weight = torch.zeros_like(weight)
-            for tap, inside, outside in _windows(x, gradient, weight, stride, padding):
-                for_weight[:, 0, *tap] = (x[inside] * gradient[outside]).sum((0, 2, 3))
+            strips = []
+            for first in range(0, weight.shape[3], _STRIP):
+                taps = weight[:, :, :, first : first + _STRIP]
+                part = _seen(x, taps, gradient, stride, (padding[0], padding[1] - first))
+                if part is None:
+                    strips.append(torch.zeros_like(taps))
+                    continue
+                here = None, stride, (0, 0), *settings
+                strips.append(backward(gradient, part, taps, *here, (False, True, False))[1])
+            for_weight = torch.cat(strips, dim=3)
         return for_x, for_weight, None, None
 
 
-def _windows(
-    x: Tensor, result: Tensor, weight: Tensor, stride: Pair, padding: Pair
-) -> Iterator[tuple[Pair, tuple[slice, ...], tuple[slice, ...]]]:
-    """For each tap that meets the input: its place, the pixels of the input and those of the result."""
-    along = [
-        list(_meetings(*sizes))
-        for sizes in zip(weight.shape[2:], x.shape[2:], result.shape[2:], stride, padding, strict=True)
-    ]
-    every = slice(None)
-    for i, rows_in, rows_out in along[0]:
-        for j, columns_in, columns_out in along[1]:
-            yield (i, j), (every, every, rows_in, columns_in), (every, every, rows_out, columns_out)
+def _seen(x: Tensor, taps: Tensor, result: Tensor, stride: Pair, before: Pair) -> Tensor | None:
+    """The part of x that taps see from all pixels of a result, padded; None where that is padding alone.
 
-
-def _meetings(
-    taps: int, size: int, result: int, stride: int, padding: int
-) -> Iterator[tuple[int, slice, slice]]:
-    for tap in range(taps):
-        shift = tap - padding
-        first = max(0, -(shift // stride))
-        last = min(result - 1, (size - 1 - shift) // stride)
-        if first <= last:
-            inside = slice(first * stride + shift, last * stride + shift + 1, stride)
-            yield tap, inside, slice(first, last + 1)
+    Args:
+        x: [batch, channels, height, width].
+        taps: [channels, 1, height, width].
+        result: [batch, channels, height, width].
+        stride: Along height and width.
+        before: Padded rows and columns before x; below 0 for those of x that the taps skip.
+    """
+    amounts: list[int] = []
+    for axis in (3, 2):  # pad counts from the last axis
+        size, start = x.shape[axis], before[axis - 2]
+        after = stride[axis - 2] * (result.shape[axis] - 1) + taps.shape[axis] - start - size
+        if min(start, after) <= -size:
+            return None
+        amounts += [start, after]
+    return nn.functional.pad(x, amounts)

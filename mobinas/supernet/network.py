@@ -11,7 +11,7 @@ from mobinas.arch.probabilities import edge_slots
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ArchitectureError
 from mobinas.nets.module import GraphModule
-from mobinas.supernet.mixed import MixedEdges, weighted_sums
+from mobinas.supernet.mixed import MixedEdges, Preprocessing, weighted_sum
 from mobinas.supernet.relaxation import CellWeights, Mixture, Relaxation
 from mobinas.supernet.skeleton import CellSite, skeleton
 
@@ -35,9 +35,7 @@ class MixedCell(nn.Module):
     ) -> None:
         super().__init__()
         self.site, self.nodes, self.partial = site, nodes, partial
-        self.preprocessing = nn.ModuleList(
-            GraphModule(graph, seed=_draw_seed(generator)) for graph in site.preprocessing
-        )
+        self.preprocessing = nn.ModuleList(Preprocessing(graph, generator) for graph in site.preprocessing)
         channels, height, width = site.shape
         self.sources = nn.ModuleList()
         for source in range(N_INPUTS + nodes - 1):
@@ -51,9 +49,13 @@ class MixedCell(nn.Module):
             edges = nodes - max(0, source - N_INPUTS + 1)
             self.sources.append(MixedEdges(ops, edges, size, stride, generator))
         slots = edge_slots(nodes)
-        # Rows of the weight table that belong to the edges leaving each source, by increasing node.
+        # Rows of the weight table that belong to the edges leaving each source, by increasing node,
+        # and to those into each node, by increasing source.
         self._rows = [
             [k for k, (_, s) in enumerate(slots) if s == source] for source in range(N_INPUTS + nodes - 1)
+        ]
+        self._rows_into = [
+            [k for k, (n, _) in enumerate(slots) if n == N_INPUTS + number] for number in range(nodes)
         ]
 
     def forward(self, older: Tensor, newer: Tensor, weights: CellWeights) -> Tensor:
@@ -70,10 +72,10 @@ class MixedCell(nn.Module):
         values = [self.preprocessing[0](older), self.preprocessing[1](newer)]
         table = weights.ops * weights.edges.unsqueeze(1)
         arriving: list[list[Tensor]] = [[] for _ in range(self.nodes)]
-        passing: list[list[Tensor]] = [[] for _ in range(self.nodes)]
+        passing: list[Tensor] = []
         for source, edges in enumerate(self.sources):
             if source >= N_INPUTS:
-                values.append(self._sum(arriving[source - N_INPUTS], passing[source - N_INPUTS], values[0]))
+                values.append(self._node(source - N_INPUTS, arriving, passing, weights, values[0]))
             rows = self._rows[source]
             active, bypass = self._split(values[source], source)
             first = self.nodes - len(rows)
@@ -81,29 +83,40 @@ class MixedCell(nn.Module):
                 if result is not None:
                     arriving[first + k].append(result)
             if bypass is not None:
-                for k, result in enumerate(weighted_sums([bypass], weights.edges[rows].unsqueeze(1))):
-                    passing[first + k].append(result)
-        values.append(self._sum(arriving[-1], passing[-1], values[0]))
+                passing.append(bypass)
+        values.append(self._node(self.nodes - 1, arriving, passing, weights, values[0]))
         return torch.cat(values[N_INPUTS:], dim=1)
 
     def _split(self, value: Tensor, source: int) -> tuple[Tensor, Tensor | None]:
         if self.partial == 1:
             return value, None
         cut = value.shape[1] // self.partial
-        bypass = value[:, cut:]
+        # Contiguous parts, whose gradients are put together in one step and in channels_last.
+        active, bypass = (
+            part.contiguous(memory_format=torch.channels_last)
+            for part in torch.split(value, [cut, value.shape[1] - cut], dim=1)
+        )
         if self.site.reduces and source < N_INPUTS:
             bypass = nn.functional.max_pool2d(bypass, 2, 2)
-        return value[:, :cut], bypass
+        return active, bypass
 
-    def _sum(self, arriving: list[Tensor], passing: list[Tensor], like: Tensor) -> Tensor:
-        if arriving:
-            value = sum(arriving[1:], arriving[0])
+    def _node(
+        self,
+        number: int,
+        arriving: list[list[Tensor]],
+        passing: list[Tensor],
+        weights: CellWeights,
+        like: Tensor,
+    ) -> Tensor:
+        here = arriving[number]
+        if here:
+            value = sum(here[1:], here[0])
         else:
             step = 2 if self.site.reduces else 1
             value = torch.zeros_like(like[:, : like.shape[1] // self.partial, ::step, ::step])
         if not passing:
             return value
-        value = torch.cat([value, sum(passing[1:], passing[0])], dim=1)
+        value = torch.cat([value, weighted_sum(passing, weights.edges[self._rows_into[number]])], dim=1)
         return nn.functional.channel_shuffle(value, self.partial)
 
 

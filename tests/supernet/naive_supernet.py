@@ -16,8 +16,11 @@ def edge_module(op: EdgeOp, edge: int) -> GraphModule:
     module = GraphModule(op.graph, seed=0)
     for node in op.graph.nodes:
         if isinstance(node.layer, Conv2d):
-            weight = op.layers[node.name].weight.detach().chunk(op.edges)[edge]
-            module.layers[node.name].weight.data.copy_(weight)
+            weight = op.layers[node.name].weight
+            if op.edges == 1:  # the very parameter, so that its gradient can be compared
+                module.layers[node.name].weight = weight
+            else:
+                module.layers[node.name].weight.data.copy_(weight.detach().chunk(op.edges)[edge])
         elif isinstance(node.layer, BatchNorm2d):
             assert not node.layer.affine
     return module
@@ -34,7 +37,10 @@ def mixed_op(edges: MixedEdges, edge: int, x: Tensor, weights: Tensor) -> Tensor
 
 
 def cell(module: MixedCell, older: Tensor, newer: Tensor, weights: CellWeights) -> Tensor:
-    states = [module.preprocessing[0](older), module.preprocessing[1](newer)]
+    states = [
+        edge_module(one.op, 0).to(x.dtype)(x)
+        for one, x in zip(module.preprocessing, (older, newer), strict=True)
+    ]
     slots, k = edge_slots(module.nodes), module.partial
     for number in range(2, 2 + module.nodes):
         total = None

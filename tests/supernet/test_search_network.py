@@ -15,7 +15,7 @@ from mobinas.graph.layers import BatchNorm2d
 from mobinas.graph.lowering import lower_op
 from mobinas.nets.module import GraphModule
 from mobinas.supernet.methods import METHODS, find_method
-from mobinas.supernet.mixed import MixedEdges, weighted_sums
+from mobinas.supernet.mixed import MixedEdges, weighted_sum, weighted_sums
 from mobinas.supernet.network import SearchNetwork, search_ops
 from mobinas.supernet.relaxation import CellWeights, Mixture
 from mobinas.supernet.skeleton import skeleton
@@ -70,6 +70,7 @@ def test_logits_and_all_gradients_equal_the_naive_network(method: str, ops: tupl
     _close(found, expected)
     architecture = list(network.relaxation.parameters())
     outside = [p for name, p in network.named_parameters() if ".by_op." not in name and "relax" not in name]
+    assert any(".preprocessing." in name for name, _ in network.named_parameters())
     loss = nn.functional.cross_entropy
     ours = torch.autograd.grad(loss(found, labels), architecture + outside)
     theirs = torch.autograd.grad(loss(expected, labels), architecture + outside)
@@ -146,6 +147,16 @@ def test_weighted_sums_against_a_loop() -> None:
     for row, found in zip(weights, weighted_sums(values, weights), strict=True):
         torch.testing.assert_close(found, sum(w * v for w, v in zip(row, values, strict=True)))
         assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weighted_sum_against_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64) for _ in range(3)]
+    leaves = [v.contiguous(memory_format=torch.channels_last).requires_grad_() for v in values]
+    weights = torch.randn(3, generator=generator, dtype=torch.float64, requires_grad=True)
+    expected = sum(w * v for w, v in zip(weights, values, strict=True))
+    torch.testing.assert_close(weighted_sum(leaves, weights), expected)
+    assert torch.autograd.gradcheck(lambda w, *v: weighted_sum(v, w), (weights, *leaves))
 
 
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
