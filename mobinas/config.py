@@ -96,6 +96,8 @@ class SupernetSection(_Section):
     method: str = "pc-darts"
     epochs: int = Field(15, ge=1)
     warm_up_share: float | None = Field(None, ge=0, lt=1)
+    order: int = Field(1, ge=1, le=2, description="2 differentiates through a step of the weights")
+    guards: tuple[str, ...] | None = Field(None, description="against collapse; the method's own without")
     batch_size: int = Field(64, ge=2)
     width: int | None = Field(None, ge=2)
     depth: int | None = Field(None, ge=2)

@@ -46,8 +46,8 @@ def grad_norm(module: nn.Module, images: Tensor, labels: Tensor) -> float:
 def jacob_cov(module: nn.Module, images: Tensor, labels: Tensor) -> float:
     """How little the network's local linear maps at different images correlate.
 
-    Minus the sum of log(v + k) + 1 / (v + k), k = 1e-5, over the eigenvalues v of the correlation matrix of the
-    Jacobians (Mellor et al., 2020, https://arxiv.org/abs/2006.04647v1, eq. 6).
+    Minus the sum of log(v + k) + 1 / (v + k), k = 1e-5, over the eigenvalues v of the Jacobians' correlation
+    matrix (Mellor et al., 2020, https://arxiv.org/abs/2006.04647v1, eq. 6).
     """
     module = _double(module).train()
     inputs = images.double().requires_grad_()

@@ -69,9 +69,10 @@ def _check_names(config: JobConfig) -> None:
     """Refuses unknown names at once, not after the steps before their use."""
     from mobinas.nets.baselines import BASELINES
     from mobinas.search.samplers import make_sampler
-    from mobinas.supernet.methods import find_method
+    from mobinas.supernet.settings import MethodSettings
 
-    find_method(config.supernet.method)
+    section = config.supernet
+    MethodSettings(method=section.method, order=section.order, guards=section.guards)
     make_sampler(config.search.sampler, 0)
     for name in config.train.baselines:
         if name not in BASELINES:

@@ -190,13 +190,17 @@ def _searched(
 ) -> tuple[tuple[str, str], ...]:
     section = job.config.supernet
     return (
-        ("cells", f"{section.method}, {len(cells.history)} epochs"),
+        ("cells", f"{section.method}, {len(cells.history)} epochs{_events(cells)}"),
         ("elastic supernet", f"{section.elastic_epochs} epochs, every depth, width and resolution"),
         ("front", f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"),
         ("shortlist", _shortlist_words(job.config.search)),
         ("training", f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"),
         ("latency", f"predicted in the search from {job.config.profile.networks} measured networks"),
     )
+
+
+def _events(cells: SupernetResult) -> str:
+    return "".join(f"; {event}" for event in cells.events)
 
 
 def _shortlist_words(section: SearchSection) -> str:
@@ -220,7 +224,12 @@ def _panels(
     slowest_s = max(e["latency_s"] for e in searched.history if "latency_s" in e.values)
     volumes = searched.hypervolume_curve({"accuracy": 0.0, "latency_s": slowest_s})
     return (
-        *supernet_panels(losses, [r.alpha_entropy for r in history], [r.skip_share for r in history]),
+        *supernet_panels(
+            losses,
+            [r.alpha_entropy for r in history],
+            [r.skip_share for r in history],
+            [r.discretisation_gap for r in history],
+        ),
         hypervolume_panel(range(1, len(volumes) + 1), volumes),
         training_panel({name: training_losses(job, name) for name in by_name}, pick),
     )

@@ -9,9 +9,11 @@ from mobinas.arch.space import SearchSpace
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import subset
 from mobinas.progress import Progress
-from mobinas.supernet.bilevel import EpochRecord, MethodSettings, SupernetResult, search_supernet
+from mobinas.supernet.bilevel import SupernetResult, search_supernet
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
+from mobinas.supernet.history import EpochRecord
+from mobinas.supernet.settings import MethodSettings
 from mobinas.train.splits import Splits
 
 ELASTIC = "elastic.pt"
@@ -29,6 +31,8 @@ def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progres
         depth=section.depth,
         resolution=section.resolution,
         warm_up_share=section.warm_up_share,
+        order=section.order,
+        guards=section.guards,
     )
     checkpoint = job.folder.path / "supernet.checkpoint.pt"
 
@@ -38,6 +42,7 @@ def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progres
             "probabilities": result.probabilities.to_json(),
             "genotype": result.genotype.to_json(),
             "history": [asdict(record) for record in result.history],
+            "events": list(result.events),
         }
 
     data = job.folder.data("supernet.json", make)
@@ -46,6 +51,7 @@ def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progres
         Probabilities.from_json(data["probabilities"]),
         Genotype.from_json(data["genotype"]),
         tuple(EpochRecord(**record) for record in data["history"]),
+        tuple(data["events"]),
     )
 
 

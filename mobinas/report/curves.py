@@ -37,7 +37,7 @@ class CurvesInfo:
         title: What is seen.
         x_label: What x counts.
         series: The lines.
-        share: Whether y is a share, written as percent.
+        share: Whether y is a share, or a difference of shares, written as percent.
         note: One sentence that says how to read it; shown below the picture.
         steps: Whether values hold until the next (a best-so-far) instead of running straight to it.
         highlight: The line to bring out where there are more than colours.
@@ -66,7 +66,10 @@ def over_epochs(values: Mapping[str, Sequence[float]]) -> tuple[Series, ...]:
 
 
 def supernet_panels(
-    losses: Mapping[str, Sequence[float]], entropy: Sequence[float], skip_share: Sequence[float | None]
+    losses: Mapping[str, Sequence[float]],
+    entropy: Sequence[float],
+    skip_share: Sequence[float | None],
+    discretisation_gap: Sequence[float | None] = (),
 ) -> tuple[CurvesInfo, ...]:
     """The panels of a supernet search.
 
@@ -75,8 +78,11 @@ def supernet_panels(
         entropy: Mean entropy of the op probabilities in each epoch, over the largest possible one.
         skip_share: Share of skip connections among the ops that would be chosen, in each epoch; no panel
             without.
+        discretisation_gap: Accuracy of the mixed network minus that of its discrete cell, in each epoch; no
+            panel without.
     """
     shares = [share for share in skip_share if share is not None]
+    gaps = [gap for gap in discretisation_gap if gap is not None]
     panels = (
         CurvesInfo("Supernet loss", "epoch", over_epochs(losses)),
         CurvesInfo(
@@ -89,12 +95,19 @@ def supernet_panels(
         CurvesInfo(
             "Share of skip connections",
             "epoch",
-            over_epochs({"skip share": shares}),
+            over_epochs({"skip share": shares} if shares else {}),
             share=True,
             note="A share that climbs towards 100 % is the known collapse of differentiable search.",
         ),
+        CurvesInfo(
+            "Accuracy lost by taking one op per edge",
+            "epoch",
+            over_epochs({"discretisation gap": gaps} if gaps else {}),
+            share=True,
+            note="A gap that stays wide says that the mixture, not the cell it stands for, was trained.",
+        ),
     )
-    return panels if shares else panels[:-1]
+    return tuple(panel for panel in panels if not panel.is_empty)
 
 
 def hypervolume_panel(evaluations: Sequence[int], hypervolume: Sequence[float]) -> CurvesInfo:
@@ -147,7 +160,8 @@ def draw_curves(info: CurvesInfo, axes: Axes | None = None) -> Axes:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         if info.share:
-            axes.set_ylim(0, 1)
+            finite = [y for series in info.series for y in series.y if math.isfinite(y)]
+            axes.set_ylim(min([0.0, *finite]), 1)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
         if len(info.series) > 1:
             _name_lines(axes, info)

@@ -1,12 +1,13 @@
 """The bilevel loop: architecture parameters on one part of the data, weights on another, in turns.
 
 First order (Liu et al., 2019, section 2.3 with xi = 0): the architecture step takes the weights as they are.
+Second order: through a step of the weights, see `unrolled`.
 """
 
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,21 @@ from torch import Tensor, nn
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
-from mobinas.errors import ConfigError
 from mobinas.progress import Progress, silent
+from mobinas.supernet.derivation import likeliest_genotype
+from mobinas.supernet.guard import Guard
+from mobinas.supernet.guards import find_guard
+from mobinas.supernet.history import EpochRecord, mean_entropy, skips
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.network import SearchNetwork, search_ops
 from mobinas.supernet.relaxation import Mixture
+from mobinas.supernet.settings import MethodSettings, network_size
+from mobinas.supernet.sharpness import dominant_eigenvalue
+from mobinas.supernet.unrolled import unrolled_gradients
 from mobinas.train.batches import check_batch_size, endless_batches, shuffled_batches
 from mobinas.train.checkpoint import identity_of
 from mobinas.train.epochs import run_epochs
-from mobinas.train.optimisation import half_cosine
+from mobinas.train.optimisation import half_cosine, shorten
 from mobinas.train.splits import Part, Splits
 
 # Liu et al.: 0.025 at batch 64; Xu et al.: 0.1 at batch 256. Both are this rate per image.
@@ -35,78 +42,9 @@ _LEARNING_RATE_PER_IMAGE = 0.025 / 64
 _PUBLISHED_STEPS = 50 * 390
 _MAX_ALPHA_LEARNING_RATE = 1e-2
 _JUDGED_IMAGES = 512
-
-
-@dataclass(frozen=True, slots=True)
-class MethodSettings:
-    """How a one-shot search runs; None stands for what the method or the space suggests.
-
-    Attributes:
-        method: Key in `METHODS`.
-        epochs: Passes over the weights part.
-        batch_size: Images a step, of either kind.
-        resolution: Pixels along one axis; by default the space's smallest.
-        depth: Cells of the search network; by default the space's smallest from 3 on.
-        width: Channels of its first cells; by default the median of the space, rounded up as needed.
-        learning_rate: Of the weights, at the start; by default 0.025 for each 64 images of a batch.
-        learning_rate_end: Where its half cosine ends.
-        momentum: Of the weights' SGD.
-        weight_decay: Of the weights.
-        gradient_clip: Largest norm of the weights' gradient.
-        alpha_learning_rate: Of Adam; by default the published one, scaled up to 1e-2 for short searches.
-        alpha_weight_decay: Of Adam.
-        warm_up_share: Share of the epochs in which the architecture rests; by default the method's.
-    """
-
-    method: str = "darts"
-    epochs: int = 15
-    batch_size: int = 64
-    resolution: int | None = None
-    depth: int | None = None
-    width: int | None = None
-    learning_rate: float | None = None
-    learning_rate_end: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    gradient_clip: float = 5.0
-    alpha_learning_rate: float | None = None
-    alpha_weight_decay: float = 1e-3
-    warm_up_share: float | None = None
-
-    def __post_init__(self) -> None:
-        find_method(self.method)
-        for name in ("epochs", "batch_size", "learning_rate", "gradient_clip", "alpha_learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} is {value}; it must be above 0")
-        if self.batch_size < 2:
-            raise ConfigError(f"batch_size is {self.batch_size}; batch normalisation needs at least 2")
-        if self.warm_up_share is not None and not 0 <= self.warm_up_share < 1:
-            raise ConfigError(f"warm_up_share is {self.warm_up_share}; it must be from 0 to below 1")
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """What one epoch of the search saw.
-
-    Attributes:
-        weight_loss: Mean cross-entropy of the weight steps, on the weights part.
-        weight_accuracy: Share of right answers there, in [0, 1].
-        alpha_loss: The same of the architecture steps, on the alphas part; None in the warm-up.
-        alpha_accuracy: Share of right answers there; None in the warm-up.
-        skip_share: Share of skip connections in the normal cell that the epoch's end would give; None for
-            methods that derive the cell in another way than by its probabilities.
-        alpha_entropy: Mean entropy of the ops on an edge over its largest possible one, in [0, 1].
-        seconds: Wall-clock time.
-    """
-
-    weight_loss: float
-    weight_accuracy: float
-    alpha_loss: float | None
-    alpha_accuracy: float | None
-    skip_share: float | None
-    alpha_entropy: float
-    seconds: float
+# Judged every epoch, so that it must cost little.
+_GAP_IMAGES = 256
+_SHARPNESS_IMAGES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +55,13 @@ class SupernetResult:
         probabilities: Of ops and edges.
         genotype: Their mode within one op set of the space, or what the method derives in another way.
         history: One record an epoch.
+        events: What the guards did, in words.
     """
 
     probabilities: Probabilities
     genotype: Genotype
     history: tuple[EpochRecord, ...]
+    events: tuple[str, ...] = ()
 
 
 def search_supernet(
@@ -162,16 +102,7 @@ def search_supernet(
         identity=identity_of(space, settings, seed, splits.weights, splits.alphas),
         checkpoint=checkpoint,
     )
-    found = search.network.relaxation.probabilities()
-    derive = find_method(settings.method).derive
-    genotype = derive(search.judge, space, seed) if derive else likeliest_genotype(found, space)
-    return SupernetResult(found, genotype, tuple(search.history))
-
-
-def likeliest_genotype(probabilities: Probabilities, space: SearchSpace) -> Genotype:
-    """The probabilities' mode within one op set of the space: the set whose mode is the likeliest."""
-    modes = [probabilities.genotype(ops) for ops in space.op_sets]
-    return max(modes, key=probabilities.log_likelihood)
+    return search.result()
 
 
 @dataclass(slots=True)
@@ -180,6 +111,8 @@ class BilevelSearch:
 
     Attributes:
         history: Of the epochs done.
+        found: The probabilities after each of them.
+        stopped: How many epochs count, and why, once a guard has ended the search.
         scale: Factor on both learning rates.
         network: The search network.
         learning_rate: Of the weights, at the start.
@@ -193,7 +126,10 @@ class BilevelSearch:
     seed: int
     progress: Progress = silent
     history: list[EpochRecord] = field(default_factory=list)
+    found: list[Probabilities] = field(default_factory=list)
+    stopped: tuple[int, str] | None = None
     scale: float = 1.0
+    guards: tuple[Guard, ...] = field(init=False)
     network: SearchNetwork = field(init=False)
     learning_rate: float = field(init=False)
     alpha_learning_rate: float = field(init=False)
@@ -201,10 +137,15 @@ class BilevelSearch:
     resolution: int = field(init=False)
     weight_optimiser: torch.optim.SGD = field(init=False)
     alpha_optimiser: torch.optim.Adam | None = field(init=False)
+    # Draws what guards draw in the steps of an epoch.
+    _chance: torch.Generator = field(init=False)
 
     def __post_init__(self) -> None:
         space, settings = self.space, self.settings
+        self._chance = torch.Generator().manual_seed(self.seed)
         method = find_method(settings.method)
+        names = method.guards if settings.guards is None else settings.guards
+        self.guards = tuple(find_guard(name) for name in names)
         relaxation = method.relax(search_ops(space), space.nodes, self.seed)
         self.resolution, depth, width = network_size(space, settings, 2 * relaxation.partial)
         self.network = SearchNetwork(
@@ -231,13 +172,17 @@ class BilevelSearch:
             else None
         )
 
+    @property
+    def _share(self) -> float:
+        return len(self.history) / max(self.settings.epochs - 1, 1)
+
     def _steps(self) -> int:
         return max(1, round(len(self.splits.weights) / self.settings.batch_size))
 
     @property
     def epochs_done(self) -> int:
-        """Whole epochs so far."""
-        return len(self.history)
+        """Whole epochs so far; all of them once a guard has ended the search."""
+        return self.settings.epochs if self.stopped else len(self.history)
 
     def epoch(self) -> bool:
         """Runs one epoch; False (and an unusable state) when something was not finite."""
@@ -247,28 +192,38 @@ class BilevelSearch:
         batch_size, steps = self.settings.batch_size, self._steps()
         alpha_batches = endless_batches(len(self.splits.alphas), batch_size, generator)
         moves = number >= self.warm_up_epochs and self.alpha_optimiser is not None
-        self.network.relaxation.begin_epoch(number / max(self.settings.epochs - 1, 1), generator)
+        self.network.relaxation.begin_epoch(self._share, generator)
+        self._chance = generator
         weight_sums, alpha_sums = torch.zeros(3), torch.zeros(3)
         self.network.train()
         for k, positions in enumerate(shuffled_batches(len(self.splits.weights), batch_size, generator)):
-            if moves:
-                alpha_sums += torch.tensor(self.alpha_step(next(alpha_batches)))
-            share = number * steps + k
-            rate = half_cosine(
-                self.learning_rate, self.settings.learning_rate_end, share, steps * self.settings.epochs
+            rate = self.scale * half_cosine(
+                self.learning_rate,
+                self.settings.learning_rate_end,
+                number * steps + k,
+                steps * self.settings.epochs,
             )
-            weight_sums += torch.tensor(self.weight_step(positions, rate * self.scale))
+            if moves:
+                alpha_sums += torch.tensor(self.alpha_step(next(alpha_batches), positions, rate))
+            weight_sums += torch.tensor(self.weight_step(positions, rate))
             if not bool(torch.isfinite(weight_sums).all() and torch.isfinite(alpha_sums).all()):
                 return False
         if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
             return False
-        self._record(weight_sums.tolist(), alpha_sums.tolist(), time.perf_counter() - started)
+        self._record(weight_sums.tolist(), alpha_sums.tolist(), started)
         loss = self.history[-1].weight_loss
         self.progress(number + 1, self.settings.epochs, f"supernet epoch {number + 1}, loss {loss:.3f}")
         return True
 
-    def alpha_step(self, positions: Tensor) -> tuple[float, float, float]:
+    def alpha_step(
+        self, positions: Tensor, weight_positions: Tensor | None = None, rate: float = 0.0
+    ) -> tuple[float, float, float]:
         """Moves the architecture by one batch of the alphas part; the weights get no gradient.
+
+        Args:
+            positions: Of the images.
+            weight_positions: Those of the weight step to come, for the second order.
+            rate: Its learning rate.
 
         Returns:
             Sum of the losses, right answers, images.
@@ -276,81 +231,146 @@ class BilevelSearch:
         assert self.alpha_optimiser is not None, "a method without architecture parameters has no such step"
         for group in self.alpha_optimiser.param_groups:
             group["lr"] = self.alpha_learning_rate * self.scale
-        return self._step(self.splits.alphas, positions, self.alpha_optimiser)
+        alphas: list[nn.Parameter] = self.alpha_optimiser.param_groups[0]["params"]
+        seen: list[tuple[float, float, float]] = []
+
+        def loss() -> Tensor:
+            value, counted = self._loss(self.splits.alphas, positions)
+            seen.append(counted)
+            for guard in self.guards:
+                if guard.penalty:
+                    value = value + guard.penalty(self.network.relaxation, self._share)
+            return value
+
+        # Only these get gradients: cheaper than backward(), and nothing is left for the other step.
+        gradients: Sequence[Tensor | None]
+        if self.settings.order == 1:
+            gradients = torch.autograd.grad(loss(), alphas, allow_unused=True)
+        else:
+            assert weight_positions is not None, "the second order steps on a batch of the weights part"
+            gradients = unrolled_gradients(
+                alphas,
+                self.weight_optimiser.param_groups[0]["params"],
+                weight_loss=lambda: self._loss(self.splits.weights, weight_positions)[0],
+                alpha_loss=loss,
+                rate=rate,
+                optimiser=self.weight_optimiser,
+            )
+        for guard in self.guards:
+            if guard.clip:
+                guard.clip([gradient for gradient in gradients if gradient is not None])
+        _apply(self.alpha_optimiser, alphas, gradients)
+        return seen[0]
 
     def weight_step(self, positions: Tensor, rate: float) -> tuple[float, float, float]:
         """Moves the weights by one batch of the weights part; the architecture gets no gradient.
+
+        Args:
+            positions: Of the images.
+            rate: The learning rate.
 
         Returns:
             Sum of the losses, right answers, images.
         """
         for group in self.weight_optimiser.param_groups:
             group["lr"] = rate
-        clip = self.settings.gradient_clip
-        return self._step(
-            self.splits.weights,
-            positions,
-            self.weight_optimiser,
-            lambda moved: nn.utils.clip_grad_norm_(moved, clip),
-        )
+        mixture = None
+        for guard in self.guards:
+            if guard.mix:
+                relaxation = self.network.relaxation
+                mixture = guard.mix(mixture or relaxation(), relaxation.ops, self._share, self._chance)
+        weights: list[nn.Parameter] = self.weight_optimiser.param_groups[0]["params"]
+        loss, counted = self._loss(self.splits.weights, positions, mixture)
+        if math.isfinite(counted[0]):
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+            shorten([g for g in gradients if g is not None], self.settings.gradient_clip)
+            _apply(self.weight_optimiser, weights, gradients)
+        return counted
 
-    def _step(
-        self,
-        part: Part,
-        positions: Tensor,
-        optimiser: torch.optim.Optimizer,
-        before: Callable[[list[Tensor]], object] = lambda _moved: None,
-    ) -> tuple[float, float, float]:
-        images = self.splits.normalisation(part.batch(positions, self.resolution))
+    def _loss(
+        self, part: Part, positions: Tensor, mixture: Mixture | None = None
+    ) -> tuple[Tensor, tuple[float, float, float]]:
+        """The mean loss; and the sum of the losses, right answers, images."""
         labels = part.labels[positions]
-        logits = self.network(images)
+        logits = self.network(self.splits.normalisation(part.batch(positions, self.resolution)), mixture)
         loss = nn.functional.cross_entropy(logits, labels)
-        value = float(loss.detach())
-        if math.isfinite(value):
-            moved: list[Tensor] = optimiser.param_groups[0]["params"]
-            # Only these get gradients: cheaper than backward(), and nothing is left for the other step.
-            gradients = torch.autograd.grad(loss, moved, allow_unused=True)
-            for parameter, gradient in zip(moved, gradients, strict=True):
-                parameter.grad = gradient
-            before(moved)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
         right = int((logits.detach().argmax(dim=1) == labels).sum())
-        return value * len(positions), right, len(positions)
+        return loss, (float(loss.detach()) * len(positions), right, len(positions))
 
-    def judge(self, genotype: Genotype) -> float:
-        """Accuracy of a genotype with the shared weights, on (at most 512 images of) the alphas part.
+    def judge(self, mixture: Mixture | None, images: int = _JUDGED_IMAGES) -> float:
+        """Accuracy of a mixture with the shared weights, on (at most so many images of) the alphas part.
 
         Batch normalisation takes the statistics of the images themselves, as those of the search are of no
         single subnet.
+
+        Args:
+            mixture: `Mixture.of` a genotype judges this; None the network as it stands.
+            images: The first so many of the part.
         """
-        part, mixture = self.splits.alphas, Mixture.of(genotype, self.network.relaxation.ops)
-        right, n = 0, min(len(part), _JUDGED_IMAGES)
+        part, right, n = self.splits.alphas, 0.0, min(len(self.splits.alphas), images)
         before = copy.deepcopy(list(self.network.buffers()))
+        self.network.train()
         with torch.no_grad():
             for positions in torch.arange(n).tensor_split(max(1, round(n / 128))):
-                images = self.splits.normalisation(part.batch(positions, self.resolution))
-                logits = self.network.train()(images, mixture)
-                right += int((logits.argmax(dim=1) == part.labels[positions]).sum())
+                right += self._loss(part, positions, mixture)[1][1]
             for buffer, old in zip(self.network.buffers(), before, strict=True):
                 buffer.copy_(old)
         return right / n
 
-    def _record(self, weights: list[float], alphas: list[float], seconds: float) -> None:
+    def result(self) -> SupernetResult:
+        """What the search found: at its end, or where a guard went back to."""
+        epochs, reason = self.stopped or (len(self.history), "")
+        found = self.found[epochs - 1]
+        events = [f"stopped after epoch {epochs}: {reason}"] if self.stopped else []
+        method = find_method(self.settings.method)
+        if method.derive:
+            genotype = method.derive(self.judge, self.space, self.seed)
+            return SupernetResult(found, genotype, tuple(self.history), tuple(events))
+        genotype = plain = likeliest_genotype(found, self.space)
+        for guard in self.guards:
+            if guard.derive:
+                genotype = guard.derive(found, self.space, self.judge)
+                if genotype != plain:
+                    events.append(
+                        f"{guard.name} changed the cells: {skips(genotype)} instead of {skips(plain)} skip "
+                        "connections in the normal one"
+                    )
+        return SupernetResult(found, genotype, tuple(self.history), tuple(events))
+
+    def _record(self, weights: list[float], alphas: list[float], started: float) -> None:
         found = self.network.relaxation.probabilities()
-        edges = [edge for _, edge in found.genotype().normal.edges()]
-        moved = alphas[2] > 0
-        decided = find_method(self.settings.method).derive is not None
+        genotype, moved = found.genotype(), alphas[2] > 0
+        method = find_method(self.settings.method)
+        gap = eigenvalue = None
+        if method.mixes:
+            cell = Mixture.of(genotype, self.network.relaxation.ops)
+            gap = self.judge(None, _GAP_IMAGES) - self.judge(cell, _GAP_IMAGES)
+            if any(guard.eigenvalue for guard in self.guards):
+                eigenvalue = self._eigenvalue()
         self.history.append(
             EpochRecord(
                 weights[0] / weights[2],
                 weights[1] / weights[2],
                 alphas[0] / alphas[2] if moved else None,
                 alphas[1] / alphas[2] if moved else None,
-                None if decided else sum(edge.op == "skip_connect" for edge in edges) / len(edges),
+                None if method.derive else skips(genotype) / sum(1 for _ in genotype.normal.edges()),
                 mean_entropy(found),
-                seconds,
+                time.perf_counter() - started,
+                gap,
+                eigenvalue,
             )
+        )
+        self.found.append(found)
+        for guard in self.guards:
+            if guard.stop and not self.stopped and (end := guard.stop(self.history, self.found)):
+                self.stopped = end
+
+    def _eigenvalue(self) -> float:
+        positions = torch.arange(min(len(self.splits.alphas), _SHARPNESS_IMAGES))
+        return dominant_eigenvalue(
+            lambda: self._loss(self.splits.alphas, positions)[0],
+            list(self.network.relaxation.parameters()),
+            torch.Generator().manual_seed(self.seed),
         )
 
     def state(self) -> dict[str, Any]:
@@ -360,6 +380,8 @@ class BilevelSearch:
             "weight_optimiser": self.weight_optimiser.state_dict(),
             "alpha_optimiser": self.alpha_optimiser.state_dict() if self.alpha_optimiser else {},
             "history": [asdict(record) for record in self.history],
+            "found": [one.to_json() for one in self.found],
+            "stopped": None if self.stopped is None else list(self.stopped),
             "scale": self.scale,
         }
 
@@ -370,22 +392,15 @@ class BilevelSearch:
         if self.alpha_optimiser is not None:
             self.alpha_optimiser.load_state_dict(copy.deepcopy(state["alpha_optimiser"]))
         self.history = [EpochRecord(**record) for record in state["history"]]
+        self.found = [Probabilities.from_json(one) for one in state["found"]]
+        self.stopped = None if state["stopped"] is None else (state["stopped"][0], state["stopped"][1])
         self.scale = state["scale"]
 
 
-def network_size(space: SearchSpace, settings: MethodSettings, multiple: int) -> tuple[int, int, int]:
-    """Resolution, depth and width of the search network; the width a multiple of `multiple` unless given."""
-    depths = sorted(space.depths)
-    depth = settings.depth or next((d for d in depths if d >= 3), depths[-1])
-    widths = sorted(space.widths)
-    width = settings.width or math.ceil(widths[(len(widths) - 1) // 2] / multiple) * multiple
-    return settings.resolution or min(space.resolutions), depth, width
-
-
-def mean_entropy(probabilities: Probabilities) -> float:
-    """Mean entropy of the ops on an edge, over that of a uniform choice; in [0, 1]."""
-    if len(probabilities.ops) == 1:
-        return 0.0
-    rows = probabilities.normal + probabilities.reduction
-    entropies = [-sum(p * math.log(p) for p in row if p > 0) for row in rows]
-    return sum(entropies) / len(rows) / math.log(len(probabilities.ops))
+def _apply(
+    optimiser: torch.optim.Optimizer, moved: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]
+) -> None:
+    for parameter, gradient in zip(moved, gradients, strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)

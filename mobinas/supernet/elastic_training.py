@@ -17,7 +17,7 @@ from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
 from mobinas.progress import Progress, silent
-from mobinas.supernet.bilevel import likeliest_genotype
+from mobinas.supernet.derivation import likeliest_genotype
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.train.augment import Augment
 from mobinas.train.batches import check_batch_size, shuffled_batches

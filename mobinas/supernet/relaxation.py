@@ -84,8 +84,8 @@ class Relaxation(nn.Module, ABC):
         """What the parameters say at this point."""
 
 
-# The accuracy of a genotype with the shared weights, on the part that trains the architecture.
-Judge = Callable[[Genotype], float]
+# The accuracy of a mixture with the shared weights, on the part that trains the architecture.
+Judge = Callable[[Mixture], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,8 @@ class Method:
         learning_rate: Of the architecture parameters, as published.
         derive: Finds the genotype at the end from a judge of genotypes, the space and a seed; without one,
             it is the mode of the probabilities.
+        mixes: Whether every edge computes all ops, weighted by differentiable parameters.
+        guards: Against collapse, by default.
     """
 
     name: str
@@ -108,6 +110,8 @@ class Method:
     warm_up_share: float
     learning_rate: float
     derive: Callable[[Judge, SearchSpace, int], Genotype] | None = None
+    mixes: bool = True
+    guards: tuple[str, ...] = ()
 
 
 def even_edges(ops: Sequence[str], normal: Tensor, reduction: Tensor) -> Probabilities:

@@ -1,10 +1,11 @@
 """What all trainings share: which parameters decay, and how learning rates move."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
@@ -35,3 +36,11 @@ def one_cycle(peak: float, warmup: float, step: int, steps: int) -> float:
     if step + 1 < rising:
         return peak * (step + 1) / rising
     return half_cosine(peak, 0.0, step + 1 - rising, steps + 1 - rising)
+
+
+def shorten(gradients: Sequence[Tensor], norm: float) -> None:
+    """Scales gradients in place so that all together they have at most this norm."""
+    length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    factor = (norm / (length + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor)

@@ -10,7 +10,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import ArchitectureError, ConfigError, TrainingError
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
-from mobinas.supernet.bilevel import likeliest_genotype
+from mobinas.supernet.derivation import likeliest_genotype
 from mobinas.supernet.elastic import ElasticSupernet, covering_architecture, leading
 from mobinas.supernet.elastic_training import (
     ElasticSettings,

@@ -7,9 +7,11 @@ import torch
 
 from mobinas.arch.architecture import Task
 from mobinas.arch.space import SearchSpace
-from mobinas.supernet.bilevel import BilevelSearch, MethodSettings, search_supernet
+from mobinas.supernet.bilevel import BilevelSearch, search_supernet
 from mobinas.supernet.methods.gdas import GdasRelaxation
 from mobinas.supernet.methods.random import RandomRelaxation
+from mobinas.supernet.relaxation import Mixture
+from mobinas.supernet.settings import MethodSettings
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split
 
@@ -76,6 +78,7 @@ def test_random_takes_the_best_of_what_it_judges(digits: Splits) -> None:
         assert search.epoch()
     before = {name: tensor.clone() for name, tensor in search.network.state_dict().items()}
     rng = random.Random(0)
-    judged = [search.judge(SPACE.sample(rng).body.genotype) for _ in range(50)]
-    assert search.judge(result.genotype) == max(judged)
+    ops = search.network.relaxation.ops
+    judged = [search.judge(Mixture.of(SPACE.sample(rng).body.genotype, ops)) for _ in range(50)]
+    assert search.judge(Mixture.of(result.genotype, ops)) == max(judged)
     assert all(torch.equal(before[name], t) for name, t in search.network.state_dict().items())

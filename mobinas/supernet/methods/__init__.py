@@ -1,20 +1,10 @@
 """The one-shot methods by name; each file here is one, as its `METHOD`."""
 
-import importlib
-import pkgutil
-
 from mobinas.errors import ConfigError, did_you_mean
+from mobinas.supernet.registry import members
 from mobinas.supernet.relaxation import Method
 
-
-def _methods() -> dict[str, Method]:
-    modules = [
-        importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)
-    ]
-    return {module.METHOD.name: module.METHOD for module in modules}
-
-
-METHODS = _methods()
+METHODS: dict[str, Method] = {method.name: method for method in members(__name__, __path__, Method)}
 
 
 def find_method(name: str) -> Method:

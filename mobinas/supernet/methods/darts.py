@@ -1,4 +1,4 @@
-"""DARTS (Liu, Simonyan and Yang, 2019, https://arxiv.org/abs/1806.09055), first order."""
+"""DARTS (Liu, Simonyan and Yang, 2019, https://arxiv.org/abs/1806.09055)."""
 
 from collections.abc import Sequence
 
@@ -38,8 +38,9 @@ def _softmax(alphas: Tensor) -> CellWeights:
 
 METHOD = Method(
     name="darts",
-    summary="softmax over all ops on every edge, first order; the reference of the family",
+    summary="softmax over all ops on every edge; the reference of the family",
     relax=DartsRelaxation,
     warm_up_share=0.0,
     learning_rate=3e-4,
+    guards=("skip_dropout", "skip_limit"),
 )

@@ -58,4 +58,6 @@ METHOD = Method(
     relax=GdasRelaxation,
     warm_up_share=0.0,
     learning_rate=3e-4,
+    mixes=False,
+    guards=("skip_limit",),
 )

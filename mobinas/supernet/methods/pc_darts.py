@@ -69,4 +69,5 @@ METHOD = Method(
     # 15 of 50 epochs, section 4.2 of the paper.
     warm_up_share=0.3,
     learning_rate=6e-4,
+    guards=("skip_limit",),
 )

@@ -14,6 +14,7 @@ from mobinas.arch.architecture import Task
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
+from mobinas.supernet.network import search_ops
 from mobinas.supernet.relaxation import Judge, Method, Mixture, Relaxation
 
 _JUDGED = 50
@@ -43,9 +44,9 @@ class RandomRelaxation(Relaxation):
 
 
 def _best_of_many(judge: Judge, space: SearchSpace, seed: int) -> Genotype:
-    rng = random.Random(seed)
+    rng, ops = random.Random(seed), search_ops(space)
     drawn = [space.sample(rng).body.genotype for _ in range(_JUDGED)]
-    return max(drawn, key=judge)
+    return max(drawn, key=lambda genotype: judge(Mixture.of(genotype, ops)))
 
 
 METHOD = Method(
@@ -55,4 +56,5 @@ METHOD = Method(
     warm_up_share=0.0,
     learning_rate=0.0,
     derive=_best_of_many,
+    mixes=False,
 )

@@ -1,0 +1,76 @@
+"""The second-order architecture gradient: through one step of the weights.
+
+Liu et al., 2019, eq. 6 to 8. With w' = w - rate * (momentum * v + grad_w train(w, a) + decay * w), the
+gradient of val(w', a) in a is ``grad_a val(w', a) - rate * d/da <grad_w train(w, a), d>`` with
+d = grad_w' val(w', a). The second term is the difference of two gradients of the training loss, at weights
+moved by +-e along d.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# The authors' e = 0.01 / |d|.
+_DISTANCE = 0.01
+
+
+def unrolled_gradients(
+    alphas: Sequence[nn.Parameter],
+    weights: Sequence[nn.Parameter],
+    *,
+    weight_loss: Callable[[], Tensor],
+    alpha_loss: Callable[[], Tensor],
+    rate: float,
+    optimiser: torch.optim.SGD,
+) -> list[Tensor]:
+    """Gradients of the loss on the alphas part after a virtual step of the weights.
+
+    Args:
+        alphas: Architecture parameters.
+        weights: Of the network; moved in between, and exactly as before at the end.
+        weight_loss: The loss on a batch of the weights part, of the parameters as they are when called.
+        alpha_loss: The same on a batch of the alphas part.
+        rate: Learning rate of the virtual step.
+        optimiser: Of the weights; gives momentum, its buffers and weight decay.
+
+    Returns:
+        One per alpha; zeros where it has no influence.
+    """
+    settings: dict[str, Any] = optimiser.param_groups[0]
+    before = [w.detach().clone() for w in weights]
+
+    def move(directions: Sequence[Tensor], factor: float) -> None:
+        with torch.no_grad():
+            for weight, old, direction in zip(weights, before, directions, strict=True):
+                weight.copy_(old)
+                if factor:
+                    weight.add_(direction, alpha=factor)
+
+    steps = gradients_of(weight_loss(), weights)
+    for step, weight, old in zip(steps, weights, before, strict=True):
+        step.add_(old, alpha=settings["weight_decay"])
+        state: Mapping[str, Any] = optimiser.state.get(weight, {})
+        if state.get("momentum_buffer") is not None:
+            step.add_(state["momentum_buffer"], alpha=settings["momentum"])
+    move(steps, -rate)
+    every = gradients_of(alpha_loss(), [*alphas, *weights])
+    direct, directions = every[: len(alphas)], every[len(alphas) :]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in directions]))
+    distance = _DISTANCE / max(float(norm), 1e-12)
+    sides = []
+    for sign in (1, -1):
+        move(directions, sign * distance)
+        sides.append(gradients_of(weight_loss(), alphas))
+    move(directions, 0.0)
+    return [
+        own - rate * (above - below) / (2 * distance)
+        for own, above, below in zip(direct, *sides, strict=True)
+    ]
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Gradients of a loss, zeros where it does not depend on a parameter."""
+    found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
