@@ -234,9 +234,13 @@ class BilevelSearch:
         alphas: list[nn.Parameter] = self.alpha_optimiser.param_groups[0]["params"]
         seen: list[tuple[float, float, float]] = []
 
-        def loss() -> Tensor:
-            value, counted = self._loss(self.splits.alphas, positions)
+        def run(mixture: Mixture) -> tuple[Tensor, float]:
+            value, counted = self._loss(self.splits.alphas, positions, mixture)
             seen.append(counted)
+            return value, counted[1] / counted[2]
+
+        def loss() -> Tensor:
+            value = self.network.relaxation.architecture_loss(run)
             for guard in self.guards:
                 if guard.penalty:
                     value = value + guard.penalty(self.network.relaxation, self._share)
@@ -324,7 +328,7 @@ class BilevelSearch:
         events = [f"stopped after epoch {epochs}: {reason}"] if self.stopped else []
         method = find_method(self.settings.method)
         if method.derive:
-            genotype = method.derive(self.judge, self.space, self.seed)
+            genotype = method.derive(self.network.relaxation, self.judge, self.space, self.seed)
             return SupernetResult(found, genotype, tuple(self.history), tuple(events))
         genotype = plain = likeliest_genotype(found, self.space)
         for guard in self.guards:

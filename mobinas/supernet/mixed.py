@@ -237,25 +237,24 @@ class MixedEdges(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor, weights: Tensor, sampled: bool = False) -> list[Tensor | None]:
+    def forward(self, x: Tensor, weights: Tensor, computed: Tensor | None = None) -> list[Tensor | None]:
         """The weighted sum of all ops on each edge.
 
         Args:
             x: [batch, channels, height, width].
             weights: [edges, ops].
-            sampled: Compute ops on those edges alone where their weight is not 0.
+            computed: [edges, ops], which ops to compute on which edges; None for all.
 
         Returns:
             For each edge [batch, channels, height / stride, width / stride], or None where nothing arrives.
         """
-        return self._sampled(x, weights) if sampled else [*self._mixed(x, weights)]
+        return [*self._mixed(x, weights)] if computed is None else self._some(x, weights, computed)
 
-    def _sampled(self, x: Tensor, weights: Tensor) -> list[Tensor | None]:
+    def _some(self, x: Tensor, weights: Tensor, computed: Tensor) -> list[Tensor | None]:
         results: list[Tensor | None] = [None] * self.edges
         seen = SeenLayers()
-        chosen = weights.detach() != 0
         for column, op in enumerate(self.ops):
-            rows: list[int] = chosen[:, column].nonzero().flatten().tolist()
+            rows: list[int] = computed[:, column].nonzero().flatten().tolist()
             if op == "none" or not rows:
                 continue
             module = self.by_op[op]

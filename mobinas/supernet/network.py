@@ -79,7 +79,8 @@ class MixedCell(nn.Module):
             rows = self._rows[source]
             active, bypass = self._split(values[source], source)
             first = self.nodes - len(rows)
-            for k, result in enumerate(edges(active, table[rows], weights.sampled)):
+            computed = None if weights.computed is None else weights.computed[rows]
+            for k, result in enumerate(edges(active, table[rows], computed)):
                 if result is not None:
                     arriving[first + k].append(result)
             if bypass is not None:

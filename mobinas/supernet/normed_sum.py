@@ -7,6 +7,7 @@ matrix products into one result. Each separate result, its normalisation and the
 memory each, fall away, forward and backward, and with them what had to be kept for the backward pass.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,126 +81,117 @@ class Term:
         return (mean, variance) if self.rows is None else (mean[self.rows], variance[self.rows])
 
 
-def normed_sum(terms: list[Term]) -> Tensor:
+def normed_sum(terms: Sequence[Term]) -> Tensor:
     """The sum of all terms, [batch, edges * out_channels, height, width], in channels_last.
 
-    Terms of a module in training use the statistics of the batch, and move the running ones.
+    Terms of a module in training use the statistics of the batch, and move the running ones. All terms have
+    the same numbers of edges and channels.
     """
     batch, _, height, width = terms[0].u.shape
-    weights = [term.weight() for term in terms]
-    edges = len(weights[0])
+    weights = torch.stack([term.weight() for term in terms])
     rows = [term.u.permute(0, 2, 3, 1).reshape(batch * height * width, -1) for term in terms]
-    scales = [weights[0].new_ones(edges) if term.scale is None else term.scale for term in terms]
+    ones = weights.new_ones(weights.shape[1])
+    scales = torch.stack([ones if term.scale is None else term.scale for term in terms])
     if terms[0].norm.training:
-        total, *statistics = _NormedSum.apply(*rows, *weights, *scales)  # type: ignore[no-untyped-call]
-        for term, mean, variance in zip(terms, statistics[::2], statistics[1::2], strict=True):
-            term.moved(mean, variance)
+        total, mean, variance = _NormedSum.apply(weights, scales, *rows)  # type: ignore[no-untyped-call]
+        for k, term in enumerate(terms):
+            term.moved(mean[k], variance[k])
     else:
-        pixels = len(rows[0])
-        total = rows[0].new_zeros(pixels, edges * weights[0].shape[1])
-        for term, row, weight, scale in zip(terms, rows, weights, scales, strict=True):
-            mean, variance = term.known()
-            factor = scale.unsqueeze(1) * torch.rsqrt(variance + _EPSILON)
-            shift = (-factor * mean).flatten()
-            total = total + row @ _diagonal(factor.unsqueeze(2) * weight).T + shift
+        known = [term.known() for term in terms]
+        mean, variance = (torch.stack([one[k] for one in known]) for k in range(2))
+        factor = scales.unsqueeze(2) * torch.rsqrt(variance + _EPSILON)
+        total = -(factor * mean).sum(0).flatten()
+        for row, matrix in zip(rows, _diagonal(factor.unsqueeze(3) * weights), strict=True):
+            total = total + row @ matrix.T
     result: Tensor = total.view(batch, height, width, -1).permute(0, 3, 1, 2)
     return result
 
 
 class _NormedSum(torch.autograd.Function):
-    """[pixels, edges * channels] matrices u, weights W [edges, out, in] and scales to their `normed_sum`."""
+    """`normed_sum` of weights [terms, edges, out, in], scales [terms, edges] and inputs as matrices."""
 
     @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        n = len(tensors) // 3
-        us, weights, scales = tensors[:n], tensors[n : 2 * n], tensors[2 * n :]
-        pixels, edges = len(us[0]), len(weights[0])
-        total = us[0].new_empty(pixels, edges * weights[0].shape[1])
-        shift = total.new_zeros(edges, weights[0].shape[1])
-        statistics, kept, affine = [], [], []
-        for u, weight, scale in zip(us, weights, scales, strict=True):
-            mean, covariance = _moments(u, edges)
-            variance = ((weight @ covariance) * weight).sum(2).clamp_(min=0)
-            inverse = torch.rsqrt(variance + _EPSILON)
-            folded = (scale.unsqueeze(1) * inverse).unsqueeze(2) * weight
-            shift -= _times(folded, mean)
-            affine.append(folded)
-            kept += [mean, covariance, inverse]
-            statistics += [_times(weight, mean), variance * (pixels / max(pixels - 1, 1))]
-        total.copy_(shift.flatten().expand_as(total))
-        for u, folded in zip(us, affine, strict=True):
-            _add_products(total, u, folded)
-        ctx.save_for_backward(*tensors, *kept)
-        ctx.mark_non_differentiable(*statistics)
-        return total, *statistics
+    def forward(ctx: Any, weights: Tensor, scales: Tensor, *us: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        edges, pixels = weights.shape[1], len(us[0])
+        mean = torch.stack([u.mean(0) for u in us]).view(len(us), edges, -1)
+        second = torch.stack([_blocks(u, u, edges) for u in us])
+        covariance = torch.addcmul(second / pixels, mean.unsqueeze(3), mean.unsqueeze(2), value=-1)
+        variance = ((weights @ covariance) * weights).sum(3).clamp_(min=0)
+        inverse = torch.rsqrt(variance + _EPSILON)
+        folded = (scales.unsqueeze(2) * inverse).unsqueeze(3) * weights
+        shift = -_times(folded, mean).sum(0)
+        total = shift.new_empty(pixels, shift.numel()).copy_(shift.flatten().expand(pixels, -1))
+        for u, matrix in zip(us, _packed(folded), strict=True):
+            _add_product(total, u, matrix)
+        ctx.save_for_backward(weights, scales, mean, covariance, inverse, *us)
+        means, variances = _times(weights, mean), variance * (pixels / max(pixels - 1, 1))
+        ctx.mark_non_differentiable(means, variances)
+        return total, means, variances
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        gradient, saved = gradients[0], ctx.saved_tensors
-        n = len(saved) // 6
-        us, weights, scales, kept = saved[:n], saved[n : 2 * n], saved[2 * n : 3 * n], saved[3 * n :]
-        pixels, edges = len(us[0]), len(weights[0])
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        weights, scales, mean, covariance, inverse, *us = ctx.saved_tensors
+        edges, pixels = weights.shape[1], len(us[0])
+        gradient = gradient.contiguous()
         arrived = gradient.sum(0).view(edges, -1)
-        for_us: list[Tensor] = []
-        for_weights: list[Tensor] = []
-        for_scales: list[Tensor] = []
-        for t, (u, weight, scale) in enumerate(zip(us, weights, scales, strict=True)):
-            mean, covariance, inverse = kept[3 * t : 3 * t + 3]
-            factor = scale.unsqueeze(1) * inverse
-            # With A = factor * W, the result is A (u - m): gradients of A, factor, then variance.
-            for_folded = _blocks(gradient, u, edges) - arrived.unsqueeze(2) * mean.unsqueeze(1)
-            for_factor = (for_folded * weight).sum(2)
-            for_scales.append((for_factor * inverse).sum(1))
-            for_variance = -0.5 * scale.unsqueeze(1) * for_factor * inverse**3
-            seen = for_variance.unsqueeze(2) * weight
-            for_weights.append(factor.unsqueeze(2) * for_folded + 2 * (seen @ covariance))
-            # u moves the result itself, the mean, and the covariance.
-            folded = factor.unsqueeze(2) * weight
-            curved = (2 / pixels) * (weight.transpose(1, 2) @ seen)
-            shift = -_times(curved, mean) - _times(folded.transpose(1, 2), arrived) / pixels
-            for_u = shift.flatten().expand_as(u).contiguous()
-            _add_products(for_u, gradient, folded.transpose(1, 2))
-            _add_products(for_u, u, curved)
-            for_us.append(for_u)
-        return *for_us, *for_weights, *for_scales
+        factor = scales.unsqueeze(2) * inverse
+        folded = factor.unsqueeze(3) * weights
+        # With A = factor * W, the result is A (u - m): gradients of A, factor, then variance.
+        for_folded = torch.stack([_blocks(gradient, u, edges) for u in us])
+        for_folded -= arrived.unsqueeze(2) * mean.unsqueeze(2)
+        for_factor = (for_folded * weights).sum(3)
+        seen = (-0.5 * scales.unsqueeze(2) * for_factor * inverse**3).unsqueeze(3) * weights
+        for_weights = for_scales = None
+        if ctx.needs_input_grad[0]:
+            for_weights = factor.unsqueeze(3) * for_folded + 2 * (seen @ covariance)
+        if ctx.needs_input_grad[1]:
+            for_scales = (for_factor * inverse).sum(2)
+        # u moves the result itself, the mean, and the covariance.
+        back, curved = folded.transpose(2, 3), (2 / pixels) * (weights.transpose(2, 3) @ seen)
+        shifts = -_times(curved, mean) - _times(back, arrived.expand(len(us), -1, -1)) / pixels
+        for_us = []
+        for u, shift, one, other in zip(us, shifts, _packed(back), _packed(curved), strict=True):
+            for_us.append(torch.empty_like(u).copy_(shift.flatten().expand_as(u)))
+            _add_product(for_us[-1], gradient, one)
+            _add_product(for_us[-1], u, other)
+        return for_weights, for_scales, *for_us
 
 
 def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
-    """[edges, n, m] times [edges, m]: [edges, n]."""
-    return (matrices @ vectors.unsqueeze(2)).squeeze(2)
-
-
-def _moments(u: Tensor, edges: int) -> tuple[Tensor, Tensor]:
-    """Mean [edges, channels] and covariance [edges, channels, channels] of the rows of u."""
-    mean = u.mean(0).view(edges, -1)
-    second = _blocks(u, u, edges) / len(u)
-    return mean, second - mean.unsqueeze(2) * mean.unsqueeze(1)
+    """[..., n, m] times [..., m]: [..., n]."""
+    return (matrices @ vectors.unsqueeze(-1)).squeeze(-1)
 
 
 def _blocks(left: Tensor, right: Tensor, edges: int) -> Tensor:
     """left^T right within each edge: [rows, edges * n] and [rows, edges * m] to [edges, n, m]."""
-    if edges == 1:
-        return (left.T @ right).unsqueeze(0)
-    if max(left.shape[1], right.shape[1]) <= _DENSE_CHANNELS:
-        whole = left.T @ right
-        blocks = whole.view(edges, left.shape[1] // edges, edges, -1)
-        return blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+    if max(left.shape[1], right.shape[1]) <= _DENSE_CHANNELS or edges == 1:
+        whole = (left.T @ right).view(edges, left.shape[1] // edges, edges, -1)
+        return whole.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     return torch.stack(
         [a.T @ b for a, b in zip(left.chunk(edges, dim=1), right.chunk(edges, dim=1), strict=True)]
     )
 
 
-def _add_products(total: Tensor, u: Tensor, matrices: Tensor) -> None:
-    """Adds to each edge of [rows, edges * n] the products of [edges, n, m] with [rows, edges * m]."""
-    edges = len(matrices)
-    if edges == 1 or max(total.shape[1], u.shape[1]) <= _DENSE_CHANNELS:
-        total.addmm_(u, _diagonal(matrices).T)
+def _packed(matrices: Tensor) -> Tensor:
+    """What `_add_product` takes of [terms, edges, n, m]: block-diagonal matrices where they are small."""
+    edges, n, m = matrices.shape[1:]
+    return _diagonal(matrices) if edges == 1 or edges * max(n, m) <= _DENSE_CHANNELS else matrices
+
+
+def _add_product(total: Tensor, u: Tensor, matrix: Tensor) -> None:
+    """Adds to each edge of [rows, edges * n] the product of a `_packed` matrix with [rows, edges * m]."""
+    if matrix.dim() == 2:
+        total.addmm_(u, matrix.T)
         return
-    for part, one, matrix in zip(total.chunk(edges, dim=1), u.chunk(edges, dim=1), matrices, strict=True):
-        part.addmm_(one, matrix.T)
+    edges = len(matrix)
+    for part, one, of_edge in zip(total.chunk(edges, dim=1), u.chunk(edges, dim=1), matrix, strict=True):
+        part.addmm_(one, of_edge.T)
 
 
 def _diagonal(matrices: Tensor) -> Tensor:
-    """[edges, n, m] as one block-diagonal matrix."""
-    return matrices[0] if len(matrices) == 1 else torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
+    """[terms, edges, n, m] as block-diagonal matrices [terms, edges * n, edges * m]."""
+    terms, edges, n, m = matrices.shape
+    whole = matrices.new_zeros(terms, edges, n, edges, m)
+    whole.diagonal(dim1=1, dim2=3).copy_(matrices.permute(0, 2, 3, 1))
+    return whole.view(terms, edges * n, edges * m)

@@ -13,6 +13,7 @@ from mobinas.arch.space import SearchSpace
 
 # Xu et al. and Liu et al. start all alphas near zero, so that no op has a lead.
 INITIAL_STD = 1e-3
+_BASELINE_DECAY = 0.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,12 +23,12 @@ class CellWeights:
     Attributes:
         ops: [edges, ops].
         edges: [edges].
-        sampled: Whether ops of weight 0 are not even computed.
+        computed: [edges, ops], which ops are computed at all; None for all.
     """
 
     ops: Tensor
     edges: Tensor
-    sampled: bool = False
+    computed: Tensor | None = None
 
     @classmethod
     def of(cls, cell: Cell, ops: Sequence[str]) -> "CellWeights":
@@ -36,7 +37,7 @@ class CellWeights:
         table = torch.zeros(len(slots), len(ops))
         for number, edge in cell.edges():
             table[slots[number, edge.source], ops.index(edge.op)] = 1.0
-        return cls(table, torch.ones(len(slots)), sampled=True)
+        return cls(table, torch.ones(len(slots)), table != 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +78,23 @@ class Relaxation(nn.Module, ABC):
 
     @abstractmethod
     def forward(self) -> Mixture:
-        """The weights for the next forward pass, differentiable in the parameters."""
+        """The weights for the next weight step; where `architecture_loss` uses them, differentiable."""
+
+    def architecture_loss(self, run: "Run") -> Tensor:
+        """What an architecture step lowers; by default the loss of the next forward pass.
+
+        Args:
+            run: Passes a batch of the alphas part through the network.
+        """
+        return run(self())[0]
 
     @abstractmethod
     def probabilities(self) -> Probabilities:
         """What the parameters say at this point."""
 
+
+# The loss of a mixture on one batch, and its accuracy there in [0, 1].
+Run = Callable[[Mixture], tuple[Tensor, float]]
 
 # The accuracy of a mixture with the shared weights, on the part that trains the architecture.
 Judge = Callable[[Mixture], float]
@@ -98,8 +110,8 @@ class Method:
         relax: Makes the relaxation from ops, nodes and a seed.
         warm_up_share: Share of the epochs before the architecture parameters move.
         learning_rate: Of the architecture parameters, as published.
-        derive: Finds the genotype at the end from a judge of genotypes, the space and a seed; without one,
-            it is the mode of the probabilities.
+        derive: Finds the genotype at the end from the relaxation, a judge of mixtures, the space and a seed;
+            without one, it is the mode of the probabilities.
         mixes: Whether every edge computes all ops, weighted by differentiable parameters.
         guards: Against collapse, by default.
     """
@@ -109,9 +121,29 @@ class Method:
     relax: Callable[[Sequence[str], int, int], Relaxation]
     warm_up_share: float
     learning_rate: float
-    derive: Callable[[Judge, SearchSpace, int], Genotype] | None = None
+    derive: Callable[[Relaxation, Judge, SearchSpace, int], Genotype] | None = None
     mixes: bool = True
     guards: tuple[str, ...] = ()
+
+
+class MovingBaseline(nn.Module):
+    """What rewards usually are, so that REINFORCE (Williams, 1992) learns from the difference.
+
+    Attributes:
+        value: Moving mean of the rewards; below 0 before the first.
+    """
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.tensor(-1.0))
+
+    def advantage(self, reward: float) -> float:
+        """How much better than usual a reward is; moves the baseline towards it."""
+        usual = float(self.value) if float(self.value) >= 0 else reward
+        self.value.fill_(_BASELINE_DECAY * usual + (1 - _BASELINE_DECAY) * reward)
+        return reward - usual
 
 
 def even_edges(ops: Sequence[str], normal: Tensor, reduction: Tensor) -> Probabilities:

@@ -88,8 +88,13 @@ def test_a_sampled_cell_equals_the_mixed_one_of_the_same_weights(partial: int) -
         genotype = space.sample(random.Random(seed)).body.genotype
         one = Mixture.of(genotype, relaxation.ops)
         dense, sampled = (
-            Mixture(*(CellWeights(w.ops.double(), w.edges.double(), s) for w in (one.normal, one.reduction)))
-            for s in (False, True)
+            Mixture(
+                *(
+                    CellWeights(w.ops.double(), w.edges.double(), w.computed if some else None)
+                    for w in (one.normal, one.reduction)
+                )
+            )
+            for some in (False, True)
         )
         image = torch.randn(4, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         states = []
@@ -113,7 +118,7 @@ def test_only_what_is_sampled_moves_its_statistics() -> None:
     )
     x = torch.randn(2, 4, 8, 8)
     weights = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    results = edges(x, weights, sampled=True)
+    results = edges(x, weights, weights != 0)
     assert results[1] is None and results[0] is not None and results[2] is not None
     moved = {
         op: [bool(s.view(3, -1)[k].any()) for k in range(3)]

@@ -17,4 +17,5 @@ GUARD = Guard(
     name="exp_alpha",
     summary="an L1 term on exp(-alpha): the further an op falls behind, the stronger it is held",
     penalty=_penalty,
+    mixed_only=True,
 )

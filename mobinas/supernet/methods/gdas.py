@@ -49,7 +49,7 @@ class GdasRelaxation(Relaxation):
         chosen = torch.zeros_like(soft).scatter(1, soft.argmax(dim=1, keepdim=True), 1.0)
         # In this order, what is not chosen is exactly 0.
         hard = (chosen - soft.detach()) + soft
-        return CellWeights(hard, torch.ones_like(hard[:, 0]), sampled=True)
+        return CellWeights(hard, torch.ones_like(hard[:, 0]), chosen != 0)
 
 
 METHOD = Method(

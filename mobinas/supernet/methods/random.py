@@ -14,7 +14,6 @@ from mobinas.arch.architecture import Task
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
-from mobinas.supernet.network import search_ops
 from mobinas.supernet.relaxation import Judge, Method, Mixture, Relaxation
 
 _JUDGED = 50
@@ -43,10 +42,10 @@ class RandomRelaxation(Relaxation):
         return self._even
 
 
-def _best_of_many(judge: Judge, space: SearchSpace, seed: int) -> Genotype:
-    rng, ops = random.Random(seed), search_ops(space)
+def _best_of_many(relaxation: Relaxation, judge: Judge, space: SearchSpace, seed: int) -> Genotype:
+    rng = random.Random(seed)
     drawn = [space.sample(rng).body.genotype for _ in range(_JUDGED)]
-    return max(drawn, key=lambda genotype: judge(Mixture.of(genotype, ops)))
+    return max(drawn, key=lambda genotype: judge(Mixture.of(genotype, relaxation.ops)))
 
 
 METHOD = Method(
