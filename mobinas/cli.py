@@ -83,6 +83,23 @@ def pick(
     typer.echo(directory / chosen.onnx)
 
 
+@app.command()
+def methods() -> None:
+    """Lists the one-shot methods and guards against collapse: what they cost, when to take them."""
+    from mobinas.supernet.guards import GUARDS
+    from mobinas.supernet.methods import METHODS
+    from mobinas.supernet.search_cost import figures, measured_where
+
+    for method in METHODS.values():
+        typer.echo(f"{method.name}\n  {method.summary}\n  take it for: {method.when}")
+        typer.echo(f"  guards by default: {', '.join(method.guards) or 'none'}")
+        if method.name in (costs := figures()):
+            typer.echo(f"  {costs[method.name]}")
+    typer.echo(f"\n{measured_where()}\n\nguards (supernet.guards):")
+    for guard in GUARDS.values():
+        typer.echo(f"  {guard.name}: {guard.summary}{' (mixed edges only)' if guard.mixed_only else ''}")
+
+
 def main() -> None:
     """Runs the command; an expected error becomes one line and exit code 1."""
     try:

@@ -17,8 +17,8 @@ from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import at_size, subset
 from mobinas.progress import Progress
 from mobinas.search.study import pareto_search
-from mobinas.supernet.bilevel import SupernetResult
 from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.supernet.history import SupernetResult
 from mobinas.train.splits import Splits
 from predictors.models.latency import LatencyPredictor
 

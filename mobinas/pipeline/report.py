@@ -22,7 +22,7 @@ from mobinas.report.html import CellsInfo, ReportInfo, write_report
 from mobinas.report.models import Kind, ModelRow
 from mobinas.report.predictor import PredictedPoint, PredictorInfo, draw_predictor
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff
-from mobinas.supernet.bilevel import SupernetResult
+from mobinas.supernet.history import SupernetResult
 from predictors.models.latency import LatencyPredictor
 from predictors.runners import runner_for
 

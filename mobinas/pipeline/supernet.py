@@ -9,10 +9,10 @@ from mobinas.arch.space import SearchSpace
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import subset
 from mobinas.progress import Progress
-from mobinas.supernet.bilevel import SupernetResult, search_supernet
+from mobinas.supernet.bilevel import search_supernet
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
-from mobinas.supernet.history import EpochRecord
+from mobinas.supernet.history import EpochRecord, SupernetResult
 from mobinas.supernet.settings import MethodSettings
 from mobinas.train.splits import Splits
 

@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.progress import Progress, silent
 from mobinas.supernet.derivation import likeliest_genotype
 from mobinas.supernet.guard import Guard
 from mobinas.supernet.guards import find_guard
-from mobinas.supernet.history import EpochRecord, mean_entropy, skips
+from mobinas.supernet.history import EpochRecord, SupernetResult, mean_entropy, skips
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.network import SearchNetwork, search_ops
 from mobinas.supernet.relaxation import Mixture
@@ -32,7 +31,7 @@ from mobinas.supernet.unrolled import unrolled_gradients
 from mobinas.train.batches import check_batch_size, endless_batches, shuffled_batches
 from mobinas.train.checkpoint import identity_of
 from mobinas.train.epochs import run_epochs
-from mobinas.train.optimisation import half_cosine, shorten
+from mobinas.train.optimisation import apply_gradients, half_cosine, shorten
 from mobinas.train.splits import Part, Splits
 
 # Liu et al.: 0.025 at batch 64; Xu et al.: 0.1 at batch 256. Both are this rate per image.
@@ -45,23 +44,6 @@ _JUDGED_IMAGES = 512
 # Judged every epoch, so that it must cost little.
 _GAP_IMAGES = 256
 _SHARPNESS_IMAGES = 128
-
-
-@dataclass(frozen=True, slots=True)
-class SupernetResult:
-    """What a one-shot search found.
-
-    Attributes:
-        probabilities: Of ops and edges.
-        genotype: Their mode within one op set of the space, or what the method derives in another way.
-        history: One record an epoch.
-        events: What the guards did, in words.
-    """
-
-    probabilities: Probabilities
-    genotype: Genotype
-    history: tuple[EpochRecord, ...]
-    events: tuple[str, ...] = ()
 
 
 def search_supernet(
@@ -263,7 +245,7 @@ class BilevelSearch:
         for guard in self.guards:
             if guard.clip:
                 guard.clip([gradient for gradient in gradients if gradient is not None])
-        _apply(self.alpha_optimiser, alphas, gradients)
+        apply_gradients(self.alpha_optimiser, alphas, gradients)
         return seen[0]
 
     def weight_step(self, positions: Tensor, rate: float) -> tuple[float, float, float]:
@@ -288,7 +270,7 @@ class BilevelSearch:
         if math.isfinite(counted[0]):
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             shorten([g for g in gradients if g is not None], self.settings.gradient_clip)
-            _apply(self.weight_optimiser, weights, gradients)
+            apply_gradients(self.weight_optimiser, weights, gradients)
         return counted
 
     def _loss(
@@ -399,12 +381,3 @@ class BilevelSearch:
         self.found = [Probabilities.from_json(one) for one in state["found"]]
         self.stopped = None if state["stopped"] is None else (state["stopped"][0], state["stopped"][1])
         self.scale = state["scale"]
-
-
-def _apply(
-    optimiser: torch.optim.Optimizer, moved: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]
-) -> None:
-    for parameter, gradient in zip(moved, gradients, strict=True):
-        parameter.grad = gradient
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""What each epoch of a one-shot search saw, and figures that tell a collapse."""
+"""What a one-shot search saw and found, and figures that tell a collapse."""
 
 import math
 from dataclasses import dataclass
@@ -35,6 +35,23 @@ class EpochRecord:
     seconds: float
     discretisation_gap: float | None = None
     eigenvalue: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SupernetResult:
+    """What a one-shot search found.
+
+    Attributes:
+        probabilities: Of ops and edges.
+        genotype: Their mode within one op set of the space, or what the method derives in another way.
+        history: One record an epoch.
+        events: What the guards did, in words.
+    """
+
+    probabilities: Probabilities
+    genotype: Genotype
+    history: tuple[EpochRecord, ...]
+    events: tuple[str, ...] = ()
 
 
 def skips(genotype: Genotype) -> int:

@@ -106,7 +106,8 @@ class Method:
 
     Attributes:
         name: Key in `METHODS`.
-        summary: One line for users.
+        summary: What it does, in one line.
+        when: When to take it, in one line.
         relax: Makes the relaxation from ops, nodes and a seed.
         warm_up_share: Share of the epochs before the architecture parameters move.
         learning_rate: Of the architecture parameters, as published.
@@ -118,6 +119,7 @@ class Method:
 
     name: str
     summary: str
+    when: str
     relax: Callable[[Sequence[str], int, int], Relaxation]
     warm_up_share: float
     learning_rate: float

@@ -44,3 +44,13 @@ def shorten(gradients: Sequence[Tensor], norm: float) -> None:
     factor = (norm / (length + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor)
+
+
+def apply_gradients(
+    optimiser: torch.optim.Optimizer, moved: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]
+) -> None:
+    """One step of an optimiser along given gradients, which are not kept."""
+    for parameter, gradient in zip(moved, gradients, strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)

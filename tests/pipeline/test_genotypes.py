@@ -16,7 +16,7 @@ from mobinas.config import load_config
 from mobinas.errors import ArchitectureError, ConfigError
 from mobinas.pipeline.front import first_candidates
 from mobinas.pipeline.load import at_size, genotypes_of
-from mobinas.supernet.bilevel import SupernetResult
+from mobinas.supernet.history import SupernetResult
 
 SPACE = load_config("digits", {"space.ops": "darts", "space.nodes": 4}).space.for_task(Task(10, 1), 8)
 

@@ -39,6 +39,7 @@ def _softmax(alphas: Tensor) -> CellWeights:
 METHOD = Method(
     name="darts",
     summary="softmax over all ops on every edge; the reference of the family",
+    when="research: the reference that others are compared with; holds every op in memory",
     relax=DartsRelaxation,
     warm_up_share=0.0,
     learning_rate=3e-4,

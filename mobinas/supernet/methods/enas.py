@@ -127,6 +127,7 @@ def _best_of_many(relaxation: Relaxation, judge: Judge, space: SearchSpace, seed
 METHOD = Method(
     name="enas",
     summary="a recurrent controller learns which cells of shared weights do well; for many cheap searches",
+    when="throughput of many searches: one controller step costs a few forward passes",
     relax=ControllerRelaxation,
     warm_up_share=0.2,
     learning_rate=3.5e-4,

@@ -55,6 +55,7 @@ class GdasRelaxation(Relaxation):
 METHOD = Method(
     name="gdas",
     summary="one op per edge and step by a hard Gumbel-softmax; little time and memory a step",
+    when="many ops, large images or little memory",
     relax=GdasRelaxation,
     warm_up_share=0.0,
     learning_rate=3e-4,

@@ -65,6 +65,7 @@ class PcDartsRelaxation(Relaxation):
 METHOD = Method(
     name="pc-darts",
     summary="a quarter of the channels in the mixed ops, edges weighted too; faster, steadier, less memory",
+    when="the usual choice: quick and steady also in short searches",
     relax=PcDartsRelaxation,
     # 15 of 50 epochs, section 4.2 of the paper.
     warm_up_share=0.3,

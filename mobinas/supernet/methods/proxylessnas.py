@@ -83,6 +83,7 @@ class ProxylessRelaxation(PathRelaxation):
 METHOD = Method(
     name="proxylessnas",
     summary="one path a weight step, two an architecture step; little memory, for mobile deployment",
+    when="mobile deployment: full-width paths, little memory",
     relax=ProxylessRelaxation,
     warm_up_share=0.3,
     learning_rate=6e-3,

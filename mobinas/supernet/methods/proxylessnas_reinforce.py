@@ -40,6 +40,7 @@ class ReinforceRelaxation(PathRelaxation):
 METHOD = Method(
     name="proxylessnas-reinforce",
     summary="as proxylessnas, but learns from rewards alone, so from anything that can be measured",
+    when="goals without a gradient",
     relax=ReinforceRelaxation,
     warm_up_share=0.3,
     learning_rate=6e-3,

@@ -51,6 +51,7 @@ def _best_of_many(relaxation: Relaxation, judge: Judge, space: SearchSpace, seed
 METHOD = Method(
     name="random",
     summary="uniformly drawn cells on shared weights, the best of 50 at the end; the baseline to beat",
+    when="always beside another method: what it does not beat, it did not find",
     relax=RandomRelaxation,
     warm_up_share=0.0,
     learning_rate=0.0,

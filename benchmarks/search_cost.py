@@ -1,0 +1,144 @@
+"""Time, memory and found accuracy of every one-shot method, and what the guards against collapse change.
+
+    python benchmarks/search_cost.py --seeds 10
+
+Each search runs in a process of its own, one after the other, on scikit-learn's digits: 8 px, 3 cells of 4
+nodes, 8 channels, the ops of the shipped job. The cell found is then trained from scratch with that job's
+recipe at that size; its accuracy is over select and test part together. The last column compares with
+`random` seed by seed: the mean difference and its 95 % interval (Student's t). A cell counts as collapsed
+with more than 2 skips of 8 edges in its normal cell. The machine should do nothing else meanwhile.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from scipy.stats import t as student
+
+COLLAPSED = 2
+
+
+@dataclass(frozen=True)
+class Found:
+    """One search: seconds, gigabytes at most, skips of the normal cell, accuracy of the trained cell."""
+
+    seconds: float
+    peak_gb: float
+    skips: int
+    accuracy: float
+
+
+def main() -> None:
+    """Prints a row for each method."""
+    from mobinas.supernet.methods import METHODS
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--write", type=Path, help="the file that `mobinas methods` shows")
+    parser.add_argument("--methods", nargs="*", default=[*METHODS, "darts, no guards", "darts, second order"])
+    options = parser.parse_args()
+    names = ["random", *(name for name in options.methods if name != "random")]
+    rows: dict[str, list[Found]] = {name: [] for name in names}
+    for seed in range(options.seeds):  # the machine's phases then meet all methods alike
+        for name in names:
+            rows[name].append(in_process(name, seed, options.epochs))
+            print(f"  seed {seed}, {name}: {rows[name][-1]}", flush=True)
+    print("| method | search, s | peak, GB | accuracy, % | collapsed | against random, points |")
+    print("|---|---|---|---|---|---|")
+    for name, found in rows.items():
+        differences = [100 * (a.accuracy - b.accuracy) for a, b in zip(found, rows["random"], strict=True)]
+        print(
+            f"| {name} | {statistics.median(f.seconds for f in found):.1f} "
+            f"| {max(f.peak_gb for f in found):.2f} "
+            f"| {100 * statistics.mean(f.accuracy for f in found):.2f} "
+            f"| {sum(f.skips > COLLAPSED for f in found)} of {len(found)} | {interval(differences)} |"
+        )
+    if options.write:
+        raw = {name: [asdict(one) for one in found] for name, found in rows.items()}
+        record = {"made_by": f"benchmarks/search_cost.py --seeds {options.seeds}", "machine": machine()}
+        options.write.write_text(json.dumps({**record, "searches": raw}, indent=1) + "\n")
+
+
+def machine() -> str:
+    """Processor, cores and versions."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, torch {version('torch')}"
+
+
+def interval(differences: list[float]) -> str:
+    """Mean and 95 % interval."""
+    n, mean = len(differences), statistics.mean(differences)
+    if n < 2 or not any(differences):
+        return f"{mean:+.2f}"
+    half = student.ppf(0.975, n - 1) * statistics.stdev(differences) / n**0.5
+    return f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})"
+
+
+def in_process(name: str, seed: int, epochs: int) -> Found:
+    """One search in a process of its own, so that its peak memory is its own."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=search, args=(there, name, seed, epochs))
+    process.start()
+    found: Found = here.recv()
+    process.join()
+    return found
+
+
+def search(pipe: Connection, name: str, seed: int, epochs: int) -> None:
+    """Searches, trains what was found, and sends a `Found`."""
+    from mobinas.arch.architecture import Architecture, CellBody
+    from mobinas.config import load_config
+    from mobinas.graph.lowering import lower
+    from mobinas.nets.module import GraphModule
+    from mobinas.pipeline.load import task_of
+    from mobinas.pipeline.train import recipe_of
+    from mobinas.supernet.bilevel import search_supernet
+    from mobinas.supernet.history import skips
+    from mobinas.supernet.settings import MethodSettings
+    from mobinas.train.data import load_data
+    from mobinas.train.evaluate import evaluate
+    from mobinas.train.loop import train
+    from mobinas.train.splits import Fractions, split
+
+    config = load_config("digits")
+    splits = split(load_data("digits"), seed=seed, fractions=Fractions(0.25, 0.25, 0.3, 0.2))
+    space = replace(config.space.for_task(task_of(splits), 8), nodes=4)
+    method, _, variant = name.partition(", ")
+    settings = MethodSettings(
+        method,
+        epochs=epochs,
+        width=8,
+        depth=3,
+        resolution=8,
+        guards=() if variant == "no guards" else None,
+        order=2 if variant == "second order" else 1,
+    )
+    started = time.perf_counter()
+    result = search_supernet(space, splits, settings, seed=seed)
+    seconds = time.perf_counter() - started
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    architecture = Architecture(CellBody(result.genotype, 3, 8, space.stem), 8, space.task)
+    module = GraphModule(lower(architecture), seed=seed)
+    recipe = recipe_of(config, config.train.epochs)
+    train(module, splits.training, recipe, resolution=8, normalisation=splits.normalisation, seed=seed)
+    parts = (splits.select, splits.test)
+    right = sum(
+        len(part) * evaluate(module, part, resolution=8, normalisation=splits.normalisation) for part in parts
+    )
+    pipe.send(Found(seconds, peak_gb, skips(result.genotype), right / sum(map(len, parts))))
+
+
+if __name__ == "__main__":
+    main()
