@@ -83,6 +83,24 @@ def pick(
     typer.echo(directory / chosen.onnx)
 
 
+@app.command("proxy-check")
+def proxy_check(
+    directory: Annotated[Path, typer.Argument(help="A run folder with a trained supernet.", metavar="DIR")],
+    architectures: Annotated[int, typer.Option(help="How many are drawn and trained.", min=2)] = 30,
+    epochs: Annotated[int | None, typer.Option(help="Of each training; the job's without.", min=1)] = None,
+    images: Annotated[int | None, typer.Option(help="Training images at most.", min=16)] = None,
+) -> None:
+    """Says how well inherited weights and zero-cost scores order architectures like training does."""
+    from mobinas.console import console_reporter
+    from mobinas.pipeline.proxy_check import proxy_check as check
+
+    found = check(directory, architectures, epochs=epochs, images=images, reporter=console_reporter())
+    typer.echo("| judged by | Kendall's tau with training | 95 % interval |\n|---|---|---|")
+    for row in found.rows:
+        typer.echo(f"| {row.judgement} | {row.tau:.2f} | {row.low:.2f} to {row.high:.2f} |")
+    typer.echo(found.verdict())
+
+
 @app.command()
 def methods() -> None:
     """Lists the one-shot methods and guards against collapse: what they cost, when to take them."""

@@ -2,8 +2,8 @@
 
 Inherited accuracies order sizes better than cells. Over two draws of some 27 architectures of the digits
 space, Kendall's tau with the accuracy after full training was -0.1 and 0.2 for inherited weights, 0.6 after
-two more epochs of the architecture alone, 0.6 and 0.7 for the number of parameters; see
-benchmarks/proxy_trust.py. So half of the shortlist comes from inherited accuracies and half from sizes, over
+two more epochs of the architecture alone, 0.6 and 0.7 for the number of parameters (`mobinas proxy-check`
+measures it on any run). So half of the shortlist comes from inherited accuracies and half from sizes, over
 the whole latency range; a short training judges.
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobinas.graph.layers import BatchNorm2d, Concat, Conv2d, Graph, Input, Layer
+from mobinas.graph.layers import BatchNorm2d, Concat, Conv2d, Graph, Input, Layer, ReLU
 from mobinas.graph.lowering import lower_op
 from mobinas.nets.conv import conv2d
 from mobinas.nets.module import BATCH_NORM_MOMENTUM, compute_layer
@@ -85,6 +85,7 @@ class EdgeOp(nn.Module):
         super().__init__()
         self.graph, self.edges = graph, edges
         self._melted = _pointwise_before_norm(graph, edges)
+        self._rectified = _melted_before_relu(graph, self._melted)
         self._per_edge = _which_differ_by_edge(graph)
         self.shared = not self._per_edge[graph.outputs[0]]
         self.layers = nn.ModuleDict()
@@ -132,7 +133,10 @@ class EdgeOp(nn.Module):
                     assert isinstance(norm, PointwiseNorm)
                     if position == last:
                         return Term(inputs[0], norm, weights, rows)
-                    values.append(normed_sum([Term(inputs[0], norm, None, rows)]))
+                    term = Term(inputs[0], norm, None, rows)
+                    values.append(normed_sum([term], rectified=position in self._rectified))
+                case ReLU() if node.inputs[0] in self._rectified:
+                    values.append(inputs[0])
                 case BatchNorm2d():
                     values.append(self.layers[node.name](inputs[0], rows))
                 case _ if node.inputs == (0,):
@@ -170,12 +174,29 @@ class SeenLayers:
         return self._copies[key][1]
 
 
-def _pointwise_before_norm(graph: Graph, edges: int) -> frozenset[int]:
-    """Positions of the 1x1 convolutions that nothing but a batch normalisation reads."""
-    readers: dict[int, list[Layer]] = {}
+def _readers(graph: Graph) -> dict[int, list[type[Layer]]]:
+    readers: dict[int, list[type[Layer]]] = {}
     for node in graph.nodes:
         for i in node.inputs:
-            readers.setdefault(i, []).append(node.layer)
+            readers.setdefault(i, []).append(type(node.layer))
+    return readers
+
+
+def _melted_before_relu(graph: Graph, melted: frozenset[int]) -> frozenset[int]:
+    """Positions of the batch normalisations of `melted` that nothing but a ReLU reads."""
+    readers = _readers(graph)
+    return frozenset(
+        position
+        for position, node in enumerate(graph.nodes)
+        if isinstance(node.layer, BatchNorm2d)
+        and node.inputs[0] in melted
+        and readers.get(position) == [ReLU]
+    )
+
+
+def _pointwise_before_norm(graph: Graph, edges: int) -> frozenset[int]:
+    """Positions of the 1x1 convolutions that nothing but a batch normalisation reads."""
+    readers = _readers(graph)
     differ = _which_differ_by_edge(graph)
     return frozenset(
         position
@@ -184,7 +205,7 @@ def _pointwise_before_norm(graph: Graph, edges: int) -> frozenset[int]:
         and (node.layer.kernel, node.layer.stride, node.layer.padding) == ((1, 1), (1, 1), (0, 0))
         and node.layer.groups == 1
         and (edges == 1 or differ[node.inputs[0]])
-        and [type(layer) for layer in readers.get(position, [])] == [BatchNorm2d]
+        and readers.get(position) == [BatchNorm2d]
     )
 
 

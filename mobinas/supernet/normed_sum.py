@@ -81,11 +81,14 @@ class Term:
         return (mean, variance) if self.rows is None else (mean[self.rows], variance[self.rows])
 
 
-def normed_sum(terms: Sequence[Term]) -> Tensor:
+def normed_sum(terms: Sequence[Term], *, rectified: bool = False) -> Tensor:
     """The sum of all terms, [batch, edges * out_channels, height, width], in channels_last.
 
-    Terms of a module in training use the statistics of the batch, and move the running ones. All terms have
-    the same numbers of edges and channels.
+    Terms of a module in training use the statistics of the batch, and move the running ones.
+
+    Args:
+        terms: All of the same numbers of edges and channels.
+        rectified: Whether max(sum, 0) is meant.
     """
     batch, _, height, width = terms[0].u.shape
     weights = torch.stack([term.weight() for term in terms])
@@ -93,7 +96,7 @@ def normed_sum(terms: Sequence[Term]) -> Tensor:
     ones = weights.new_ones(weights.shape[1])
     scales = torch.stack([ones if term.scale is None else term.scale for term in terms])
     if terms[0].norm.training:
-        total, mean, variance = _NormedSum.apply(weights, scales, *rows)  # type: ignore[no-untyped-call]
+        total, mean, variance = _NormedSum.apply(rectified, weights, scales, *rows)  # type: ignore[no-untyped-call]
         for k, term in enumerate(terms):
             term.moved(mean[k], variance[k])
     else:
@@ -103,6 +106,7 @@ def normed_sum(terms: Sequence[Term]) -> Tensor:
         total = -(factor * mean).sum(0).flatten()
         for row, matrix in zip(rows, _diagonal(factor.unsqueeze(3) * weights), strict=True):
             total = total + row @ matrix.T
+        total = torch.relu(total) if rectified else total
     result: Tensor = total.view(batch, height, width, -1).permute(0, 3, 1, 2)
     return result
 
@@ -111,7 +115,9 @@ class _NormedSum(torch.autograd.Function):
     """`normed_sum` of weights [terms, edges, out, in], scales [terms, edges] and inputs as matrices."""
 
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, scales: Tensor, *us: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, rectified: bool, weights: Tensor, scales: Tensor, *us: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         edges, pixels = weights.shape[1], len(us[0])
         mean = torch.stack([u.mean(0) for u in us]).view(len(us), edges, -1)
         second = torch.stack([_blocks(u, u, edges) for u in us])
@@ -123,7 +129,11 @@ class _NormedSum(torch.autograd.Function):
         total = shift.new_empty(pixels, shift.numel()).copy_(shift.flatten().expand(pixels, -1))
         for u, matrix in zip(us, _packed(folded), strict=True):
             _add_product(total, u, matrix)
-        ctx.save_for_backward(weights, scales, mean, covariance, inverse, *us)
+        if rectified:
+            total.clamp_(min=0)
+        ctx.rectified = rectified
+        kept = (total,) if rectified else ()
+        ctx.save_for_backward(weights, scales, mean, covariance, inverse, *us, *kept)
         means, variances = _times(weights, mean), variance * (pixels / max(pixels - 1, 1))
         ctx.mark_non_differentiable(means, variances)
         return total, means, variances
@@ -132,8 +142,10 @@ class _NormedSum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         weights, scales, mean, covariance, inverse, *us = ctx.saved_tensors
-        edges, pixels = weights.shape[1], len(us[0])
         gradient = gradient.contiguous()
+        if ctx.rectified:
+            gradient = torch.ops.aten.threshold_backward(gradient, us.pop(), 0)
+        edges, pixels = weights.shape[1], len(us[0])
         arrived = gradient.sum(0).view(edges, -1)
         factor = scales.unsqueeze(2) * inverse
         folded = factor.unsqueeze(3) * weights
@@ -143,9 +155,9 @@ class _NormedSum(torch.autograd.Function):
         for_factor = (for_folded * weights).sum(3)
         seen = (-0.5 * scales.unsqueeze(2) * for_factor * inverse**3).unsqueeze(3) * weights
         for_weights = for_scales = None
-        if ctx.needs_input_grad[0]:
-            for_weights = factor.unsqueeze(3) * for_folded + 2 * (seen @ covariance)
         if ctx.needs_input_grad[1]:
+            for_weights = factor.unsqueeze(3) * for_folded + 2 * (seen @ covariance)
+        if ctx.needs_input_grad[2]:
             for_scales = (for_factor * inverse).sum(2)
         # u moves the result itself, the mean, and the covariance.
         back, curved = folded.transpose(2, 3), (2 / pixels) * (weights.transpose(2, 3) @ seen)
@@ -155,7 +167,7 @@ class _NormedSum(torch.autograd.Function):
             for_us.append(torch.empty_like(u).copy_(shift.flatten().expand_as(u)))
             _add_product(for_us[-1], gradient, one)
             _add_product(for_us[-1], u, other)
-        return for_weights, for_scales, *for_us
+        return None, for_weights, for_scales, *for_us
 
 
 def _times(matrices: Tensor, vectors: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from mobinas.errors import (
 )
 from mobinas.pipeline.front_file import load_front
 from mobinas.pipeline.job import run
+from mobinas.pipeline.proxy_check import proxy_check
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split
 from predictors.models.latency import LatencyPredictor
@@ -287,6 +289,35 @@ def test_a_torn_predictor_is_fitted_again(finished: Path) -> None:
         path.write_bytes(b"torn")
     run("smoke", finished)
     assert (finished / "front.csv").read_text() == front
+
+
+def test_proxy_check_trains_each_architecture_once(finished: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(finished, directory)
+    command = [sys.executable, "-m", "mobinas", "proxy-check", str(directory)]
+    command += ["--architectures", "4", "--epochs", "1", "--images", "64"]
+    output = _complete(subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    rows = [line.split("|")[1].strip() for line in output.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [
+        "inherited weights",
+        "synflow",
+        "jacob_cov",
+        "naswot",
+        "grad_norm",
+        "parameters",
+        "multiply-accumulates",
+    ]
+    assert "4 architectures are too few to tell" in output
+    kept = {path: path.stat().st_mtime_ns for path in (directory / "proxy_check").rglob("*.json")}
+    assert len(kept) == 4
+    assert (
+        _complete(subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        == output
+    )
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    (directory / "elastic.pt").unlink()
+    with pytest.raises(RunFolderError, match="no trained supernet"):
+        proxy_check(directory)
 
 
 def test_the_front_is_frozen_before_the_test_part_is_known(finished: Path, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def _naive(terms: list[Term]) -> Tensor:
 
 # 3 edges of 24 channels are past the bound below which all edges are one product.
 @pytest.mark.parametrize(("channels", "out", "edges"), [(4, 4, 3), (24, 24, 3), (30, 8, 1), (5, 9, 2)])
-def test_values_and_gradients(channels: int, out: int, edges: int) -> None:
+@pytest.mark.parametrize("rectified", [False, True])
+def test_values_and_gradients(channels: int, out: int, edges: int, rectified: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     leaves: list[Tensor] = []
     terms = []
@@ -41,7 +42,8 @@ def test_values_and_gradients(channels: int, out: int, edges: int) -> None:
         scale = torch.randn(edges, generator=generator, dtype=torch.float64, requires_grad=True)
         terms.append(Term(u, norm, scale if scaled else None))
         leaves += [u, norm.weight, *([scale] if scaled else [])]
-    found, expected = normed_sum(terms), _naive(terms)
+    found, expected = normed_sum(terms, rectified=rectified), _naive(terms)
+    expected = torch.relu(expected) if rectified else expected
     torch.testing.assert_close(found, expected)
     assert found.is_contiguous(memory_format=torch.channels_last)
     towards = torch.randn(expected.shape, generator=generator, dtype=torch.float64)

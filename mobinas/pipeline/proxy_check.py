@@ -1,0 +1,233 @@
+"""How far cheap judgements of a run can be trusted: their rank correlation with training from scratch.
+
+Architectures are drawn from the run's space, most of them from one or two kinds of op, so that they differ as
+much as candidates do. Each is judged by inherited weights, by zero-cost scores and by its size, and is then
+trained. What was found is kept in the run folder, so a second call only adds what is missing.
+"""
+
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mobinas.arch.architecture import Architecture
+from mobinas.arch.space import SearchSpace
+from mobinas.config import JobConfig, dump_toml, load_config
+from mobinas.errors import RunFolderError
+from mobinas.files import write_atomic
+from mobinas.graph.cost import cost
+from mobinas.graph.lowering import lower
+from mobinas.nets.module import GraphModule
+from mobinas.nets.zero_cost import ZERO_COST
+from mobinas.pipeline.context import Job
+from mobinas.pipeline.load import load, space_of, subset
+from mobinas.pipeline.run_folder import JOB_FILE, RunFolder
+from mobinas.pipeline.supernet import ELASTIC
+from mobinas.pipeline.train import recipe_of
+from mobinas.pipeline.workers import PackedPart, run_all, worker_count
+from mobinas.progress import Progress, Reporter, SilentReporter
+from mobinas.report.trust import kendall_tau
+from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.targets.target import find_target
+from mobinas.train.evaluate import evaluate
+from mobinas.train.loop import train
+from mobinas.train.splits import Normalisation
+
+TRUTH = "trained accuracy"
+INHERITED = "inherited weights"
+_MACS = "multiply-accumulates"
+_FEWEST = 12
+_RESAMPLES = 1000
+_SCORED_IMAGES = 64
+_DRAWS_PER_ARCHITECTURE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How well one judgement orders architectures.
+
+    Attributes:
+        judgement: What orders them.
+        tau: Kendall's tau-b with the trained accuracy.
+        low: Lower end of its 95 % interval, from resampling the architectures.
+        high: Upper end.
+    """
+
+    judgement: str
+    tau: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyCheck:
+    """What a check found.
+
+    Attributes:
+        n: Architectures trained.
+        rows: One for each judgement.
+    """
+
+    n: int
+    rows: tuple[Trust, ...]
+
+    def verdict(self) -> str:
+        """In one sentence, whether inherited weights can be trusted on this space."""
+        if self.n < _FEWEST:
+            return f"{self.n} architectures are too few to tell; train at least {_FEWEST}."
+        ours = next(row for row in self.rows if row.judgement == INHERITED)
+        best = max((row for row in self.rows if row is not ours), key=lambda row: _or_zero(row.tau))
+        if ours.low <= 0 or math.isnan(ours.tau):
+            return (
+                "Inherited weights cannot be trusted here: their order may be chance. Keep the shortlist "
+                f"(search.qualifying_epochs); {best.judgement} orders better (tau {best.tau:.2f})."
+            )
+        if best.tau > ours.tau:
+            return (
+                f"Inherited weights order rightly (tau {ours.tau:.2f}), yet {best.judgement} orders better "
+                f"(tau {best.tau:.2f}); keep the shortlist (search.qualifying_epochs)."
+            )
+        return f"Inherited weights order best (tau {ours.tau:.2f}; next {best.judgement}, {best.tau:.2f})."
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What a worker needs for any architecture."""
+
+    directory: Path
+    config: JobConfig
+    space: SearchSpace
+    drawn: Mapping[str, Architecture]
+    training: PackedPart
+    select: PackedPart
+    normalisation: Normalisation
+    epochs: int
+
+
+def proxy_check(
+    directory: Path,
+    architectures: int = 30,
+    *,
+    epochs: int | None = None,
+    images: int | None = None,
+    reporter: Reporter | None = None,
+) -> ProxyCheck:
+    """Trains architectures of a run's space and compares their order with cheap judgements of them.
+
+    Args:
+        directory: Of a run whose elastic supernet is trained.
+        architectures: How many.
+        epochs: Of the training from scratch; the job's without.
+        images: Training images at most; all without.
+        reporter: Told how far it is.
+
+    Raises:
+        RunFolderError: The run has no trained supernet yet.
+    """
+    config = load_config(directory / JOB_FILE)
+    reporter = reporter or SilentReporter()
+    with RunFolder(directory, dump_toml(config)) as folder:
+        if not folder.is_finished(ELASTIC):
+            raise RunFolderError(f"{directory} has no trained supernet; run the job at least to its step 4")
+        job = Job(config, folder, find_target(config.target), reporter)
+        splits = load(job)
+        space = space_of(job, splits)
+        drawn = {one.name: one for one in draw(space, architectures, config.seed)}
+        epochs = epochs or config.train.epochs
+        training = splits.training if images is None else subset(splits.training, images, config.seed)
+        shared = _Shared(
+            directory,
+            config,
+            space,
+            drawn,
+            PackedPart.of(training),
+            PackedPart.of(splits.select),
+            splits.normalisation,
+            epochs,
+        )
+        kept = f"proxy_check/{epochs}-{len(training)}"
+        names = {f"{kept}/{name}.json": name for name in drawn}
+        missing = [file for file in names if not folder.is_finished(file)]
+        workers = worker_count(config.train.workers, len(names))
+        with reporter.step(1, 1, f"train {len(names)} architectures") as progress:
+            done = len(names) - len(missing)
+            for file in run_all(_judge, shared, missing, workers, lambda *_: None):
+                folder.finish(file)
+                done += 1
+                progress(done, len(names), names[file])
+        found = [json.loads((directory / file).read_text()) for file in names]
+    return compare(found)
+
+
+def draw(space: SearchSpace, n: int, seed: int) -> list[Architecture]:
+    """At most so many different architectures, each from one kind of op, two, or all."""
+    rng = random.Random(seed)
+    found: dict[str, Architecture] = {}
+    for _ in range(_DRAWS_PER_ARCHITECTURE * n):  # a small space may hold fewer
+        if len(found) == n:
+            break
+        few = rng.sample(space.ops(), min(rng.choice((1, 2, len(space.ops()))), len(space.ops())))
+
+        def choose(_name: str, offered: Sequence[object], /, few: list[str] = few) -> object:
+            return rng.choice([option for option in offered if option in few] or list(offered))
+
+        architecture = space.build(choose)
+        found.setdefault(architecture.digest, architecture)
+    return list(found.values())
+
+
+def compare(found: Sequence[Mapping[str, float]]) -> ProxyCheck:
+    """Each judgement's order against that of the trained accuracies.
+
+    Args:
+        found: For each architecture all judgements by name, and `TRUTH`.
+    """
+    rng = random.Random(0)
+    picks = [rng.choices(range(len(found)), k=len(found)) for _ in range(_RESAMPLES)]
+
+    def trust(name: str) -> Trust:
+        def tau(chosen: Sequence[int]) -> float:
+            return kendall_tau([found[k][name] for k in chosen], [found[k][TRUTH] for k in chosen])
+
+        resampled = sorted(t for t in map(tau, picks) if not math.isnan(t)) or [math.nan]
+        low, high = (resampled[int(share * len(resampled))] for share in (0.025, 0.975))
+        return Trust(name, tau(range(len(found))), low, high)
+
+    rows = [trust(name) for name in found[0] if name != TRUTH]
+    return ProxyCheck(len(found), tuple(rows))
+
+
+def _judge(shared: _Shared, file: str, progress: Progress) -> None:
+    architecture, config = shared.drawn[Path(file).stem], shared.config
+    training, select = shared.training.part(), shared.select.part()
+    supernet = ElasticSupernet.load(shared.directory / ELASTIC, shared.space)
+    inherited = supernet.judge(architecture, training, select, normalisation=shared.normalisation)
+    module = GraphModule(lower(architecture), seed=config.seed)
+    positions = torch.arange(min(_SCORED_IMAGES, len(training)))
+    images = shared.normalisation(training.batch(positions, architecture.resolution))
+    scores = {name: score(module, images, training.labels[positions]) for name, score in ZERO_COST.items()}
+    train(
+        module,
+        training,
+        recipe_of(config, shared.epochs),
+        resolution=architecture.resolution,
+        normalisation=shared.normalisation,
+        seed=config.seed,
+        progress=progress,
+    )
+    resolution, normalisation = architecture.resolution, shared.normalisation
+    judgements = {
+        INHERITED: inherited,
+        **scores,
+        _MACS: float(cost(lower(architecture)).macs),
+        TRUTH: evaluate(module, select, resolution=resolution, normalisation=normalisation),
+    }
+    write_atomic(shared.directory / file, json.dumps(judgements) + "\n")
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
