@@ -132,16 +132,34 @@ def _dilated(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: P
     if stride == (d, d):
         every = slice(None, None, d)
         return conv2d(window(x, every, every), weight, None, padding=inner, groups=len(weight))
+    height, width = x.shape[2:]
+    images = to_phases(nn.functional.pad(x, (0, -width % d, 0, -height % d)), d)
+    results = conv2d(images, weight, None, padding=inner, groups=len(weight))
+    return from_phases(results, d)[:, :, :height, :width]
+
+
+def to_phases(x: Tensor, d: int) -> Tensor:
+    """All pixels of one remainder of division by d as an image of their own, for height and width apart.
+
+    Args:
+        x: [batch, channels, height, width], divisible by d.
+        d: How many phases along each axis.
+
+    Returns:
+        [batch * d * d, channels, height / d, width / d], in channels_last.
+    """
     n, channels, height, width = x.shape
-    padded = nn.functional.pad(x, (0, -width % d, 0, -height % d))
-    rows, columns = padded.shape[2] // d, padded.shape[3] // d
-    # Batch, rows, their remainder, columns, their remainder, channels: remainders go to the batch.
-    parts = padded.permute(0, 2, 3, 1).view(n, rows, d, columns, d, channels).permute(0, 2, 4, 1, 3, 5)
-    images = parts.reshape(n * d * d, rows, columns, channels).permute(0, 3, 1, 2)
-    results = conv2d(images, weight, None, padding=inner, groups=len(weight)).permute(0, 2, 3, 1)
-    parts = results.reshape(n, d, d, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
-    whole = parts.reshape(n, rows * d, columns * d, channels).permute(0, 3, 1, 2)
-    return whole[:, :, :height, :width]
+    parts = x.permute(0, 2, 3, 1).reshape(n, height // d, d, width // d, d, channels)
+    images = parts.permute(0, 2, 4, 1, 3, 5).reshape(n * d * d, height // d, width // d, channels)
+    return images.permute(0, 3, 1, 2)
+
+
+def from_phases(x: Tensor, d: int) -> Tensor:
+    """Undoes `to_phases`."""
+    n, channels, rows, columns = x.shape[0] // (d * d), *x.shape[1:]
+    parts = x.permute(0, 2, 3, 1).reshape(n, d, d, rows, columns, channels)
+    whole = parts.permute(0, 3, 1, 4, 2, 5).reshape(n, rows * d, columns * d, channels)
+    return whole.permute(0, 3, 1, 2)
 
 
 def _fast(x: Tensor, weight: Tensor) -> bool:

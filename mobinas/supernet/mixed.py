@@ -1,11 +1,8 @@
 """All candidate ops on all edges that leave one node, computed together.
 
 A mixed op (Liu et al., 2019, eq. 2) is a weighted sum of every op on an edge. Edges that leave the same node
-read the same tensor, so the ops of one kind on k edges are one computation: parameterless layers (ReLU,
-pooling, batch normalisation without scale) give every edge the same result and run once; convolutions with
-weights of their own run as one convolution with k times the channels. Pointwise convolutions melt into their
-batch normalisation, and where these close the ops, into the sum over ops (`normed_sum`). All of it equals the
-plain sum over edges and ops, which the tests keep as their oracle.
+read the same tensor, so each op computes them as one (`edge_op`), and the sum over ops closes them
+(`normed_sum`). All of it equals the plain sum over edges and ops, which the tests keep as their oracle.
 """
 
 from collections.abc import Sequence
@@ -14,213 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobinas.graph.layers import BatchNorm2d, Concat, Conv2d, Graph, Input, Layer, ReLU
 from mobinas.graph.lowering import lower_op
-from mobinas.nets.conv import conv2d
-from mobinas.nets.module import BATCH_NORM_MOMENTUM, compute_layer
-from mobinas.supernet.normed_sum import PointwiseNorm, Term, normed_sum
+from mobinas.nets.conv import from_phases
+from mobinas.supernet.edge_op import EdgeOp, SeenLayers
+from mobinas.supernet.normed_sum import Term, normed_sum
 
 _EPSILON = 1e-5
-
-
-class _EdgeConv(nn.Module):
-    """One convolution per edge, as one call.
-
-    Attributes:
-        weight: [edges * out_channels, in_channels / groups, height, width], edge after edge.
-    """
-
-    def __init__(self, layer: Conv2d, edges: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.layer, self.edges = layer, edges
-        taps = (layer.in_channels // layer.groups, *layer.kernel)
-        self.weight = nn.Parameter(torch.empty(edges * layer.out_channels, *taps))
-        # He, fan out, as for one edge alone; a view of one edge's filters has the right fan.
-        for part in self.weight.detach().chunk(edges):
-            nn.init.kaiming_normal_(part, mode="fan_out", nonlinearity="relu", generator=generator)
-
-    def forward(self, x: Tensor, per_edge: bool, rows: list[int] | None = None) -> Tensor:
-        layer, k = self.layer, self.edges
-        weight: Tensor = self.weight
-        if rows is not None:
-            k, weight = len(rows), weight.view(k, -1, *weight.shape[1:])[rows].flatten(0, 1)
-        groups = layer.groups * (k if per_edge else 1)
-        dilation = (layer.dilation, layer.dilation)
-        return conv2d(x, weight, None, layer.stride, layer.padding, dilation, groups)
-
-
-class _EdgeNorm(nn.Module):
-    """Batch normalisation without parameters; statistics per edge where the values differ by edge."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, edges: int) -> None:
-        super().__init__()
-        self.edges = edges
-        self.register_buffer("running_mean", torch.zeros(edges * channels))
-        self.register_buffer("running_var", torch.ones(edges * channels))
-
-    def forward(self, x: Tensor, rows: list[int] | None = None) -> Tensor:
-        mean, var = self.running_mean, self.running_var
-        if rows is not None and self.edges > 1:
-            mean, var = (s.view(self.edges, -1)[rows].flatten() for s in (mean, var))
-        result = nn.functional.batch_norm(
-            x, mean, var, None, None, self.training, BATCH_NORM_MOMENTUM, _EPSILON
-        )
-        if self.training and mean is not self.running_mean:
-            for all_edges, these in ((self.running_mean, mean), (self.running_var, var)):
-                all_edges.view(self.edges, -1)[rows] = these.view(len(rows or ()), -1)
-        return result
-
-
-class EdgeOp(nn.Module):
-    """One op on the k edges that leave a node.
-
-    Attributes:
-        shared: Whether the op has no weights, so that all edges get one and the same result.
-    """
-
-    def __init__(self, graph: Graph, edges: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.graph, self.edges = graph, edges
-        self._melted = _pointwise_before_norm(graph, edges)
-        self._rectified = _melted_before_relu(graph, self._melted)
-        self._per_edge = _which_differ_by_edge(graph)
-        self.shared = not self._per_edge[graph.outputs[0]]
-        self.layers = nn.ModuleDict()
-        for position, (node, differs) in enumerate(zip(graph.nodes, self._per_edge, strict=True)):
-            match node.layer:
-                case Conv2d(in_channels=n, out_channels=m) if position in self._melted:
-                    self.layers[node.name] = PointwiseNorm(n, m, edges, generator)
-                case Conv2d():
-                    self.layers[node.name] = _EdgeConv(node.layer, edges, generator)
-                case BatchNorm2d() if node.inputs[0] not in self._melted:
-                    self.layers[node.name] = _EdgeNorm(node.layer.channels, edges if differs else 1)
-                case _:
-                    pass
-
-    def forward(
-        self, x: Tensor, weights: Tensor | None, seen: "SeenLayers", rows: list[int] | None = None
-    ) -> Tensor | Term:
-        """Applies the op.
-
-        Args:
-            x: [batch, channels, height, width], the node's value.
-            weights: [edges], what the result is multiplied with, None for 1; ignored where `shared`.
-            seen: Results on `x` that ops of one node share; filled here.
-            rows: The edges to compute, where not all of them; `weights` is of these.
-
-        Returns:
-            [batch, edges * channels, height, width] weighted, edge after edge, or the term of a sum that
-            stands for it; where `shared`, the one [batch, channels, height, width] unweighted.
-        """
-        values: list[Tensor] = []
-        edges, last = self.edges if rows is None else len(rows), self.graph.outputs[0]
-        for position, node in enumerate(self.graph.nodes):
-            inputs = [values[i] for i in node.inputs]
-            differs = bool(node.inputs) and self._per_edge[node.inputs[0]]
-            match node.layer:
-                case Input():
-                    values.append(x)
-                case Conv2d():
-                    if node.layer.groups > 1 and not differs:
-                        inputs, differs = [seen.repeated(inputs[0], edges)], True
-                    melts = position in self._melted
-                    values.append(inputs[0] if melts else self.layers[node.name](inputs[0], differs, rows))
-                case BatchNorm2d() if node.inputs[0] in self._melted:
-                    norm = self.layers[self.graph.nodes[node.inputs[0]].name]
-                    assert isinstance(norm, PointwiseNorm)
-                    if position == last:
-                        return Term(inputs[0], norm, weights, rows)
-                    term = Term(inputs[0], norm, None, rows)
-                    values.append(normed_sum([term], rectified=position in self._rectified))
-                case ReLU() if node.inputs[0] in self._rectified:
-                    values.append(inputs[0])
-                case BatchNorm2d():
-                    values.append(self.layers[node.name](inputs[0], rows))
-                case _ if node.inputs == (0,):
-                    values.append(seen.layer(node.layer, x))
-                case _:
-                    values.append(_plain(node.layer, inputs, edges if self._per_edge[position] else 1))
-        result = values[last]
-        if self.shared or weights is None:
-            return result
-        return result * weights.repeat_interleave(result.shape[1] // edges).view(1, -1, 1, 1)
-
-
-class SeenLayers:
-    """What the ops of one node compute alike: parameterless layers on its value, and copies per edge."""
-
-    def __init__(self) -> None:
-        self._layers: dict[Layer, Tensor] = {}
-        self._copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-
-    def layer(self, layer: Layer, x: Tensor) -> Tensor:
-        """A parameterless layer on the node's value."""
-        if layer not in self._layers:
-            self._layers[layer] = compute_layer(layer, [x])
-        return self._layers[layer]
-
-    def repeated(self, x: Tensor, edges: int) -> Tensor:
-        """The channels of x once for each edge."""
-        if edges == 1:
-            return x
-        key = id(x), edges
-        if key not in self._copies:
-            # Unlike repeat, cat keeps channels_last, where depthwise convolutions are several times faster.
-            # x is kept, so that its id stays its own.
-            self._copies[key] = x, torch.cat([x] * edges, dim=1)
-        return self._copies[key][1]
-
-
-def _readers(graph: Graph) -> dict[int, list[type[Layer]]]:
-    readers: dict[int, list[type[Layer]]] = {}
-    for node in graph.nodes:
-        for i in node.inputs:
-            readers.setdefault(i, []).append(type(node.layer))
-    return readers
-
-
-def _melted_before_relu(graph: Graph, melted: frozenset[int]) -> frozenset[int]:
-    """Positions of the batch normalisations of `melted` that nothing but a ReLU reads."""
-    readers = _readers(graph)
-    return frozenset(
-        position
-        for position, node in enumerate(graph.nodes)
-        if isinstance(node.layer, BatchNorm2d)
-        and node.inputs[0] in melted
-        and readers.get(position) == [ReLU]
-    )
-
-
-def _pointwise_before_norm(graph: Graph, edges: int) -> frozenset[int]:
-    """Positions of the 1x1 convolutions that nothing but a batch normalisation reads."""
-    readers = _readers(graph)
-    differ = _which_differ_by_edge(graph)
-    return frozenset(
-        position
-        for position, node in enumerate(graph.nodes)
-        if isinstance(node.layer, Conv2d)
-        and (node.layer.kernel, node.layer.stride, node.layer.padding) == ((1, 1), (1, 1), (0, 0))
-        and node.layer.groups == 1
-        and (edges == 1 or differ[node.inputs[0]])
-        and readers.get(position) == [BatchNorm2d]
-    )
-
-
-def _which_differ_by_edge(graph: Graph) -> list[bool]:
-    differs: list[bool] = []
-    for node in graph.nodes:
-        differs.append(isinstance(node.layer, Conv2d) or any(differs[i] for i in node.inputs))
-    return differs
-
-
-def _plain(layer: Layer, inputs: list[Tensor], edges: int) -> Tensor:
-    if isinstance(layer, Concat) and edges > 1:
-        pieces = zip(*(part.chunk(edges, dim=1) for part in inputs), strict=True)
-        return torch.cat([one for edge in pieces for one in edge], dim=1)
-    return compute_layer(layer, inputs)
 
 
 class MixedEdges(nn.Module):
@@ -281,7 +77,7 @@ class MixedEdges(nn.Module):
             module = self.by_op[op]
             result = module(x, weights[rows, column], seen, rows)
             if isinstance(result, Term):
-                result = normed_sum([result])
+                result = _sum_of([result])
             if module.shared:
                 pieces = [result * weights[row, column] for row in rows]
             else:
@@ -310,7 +106,7 @@ class MixedEdges(nn.Module):
             else:
                 own.append(result)
         if terms:
-            own.append(normed_sum(terms))
+            own.append(_sum_of(terms))
         sums = weighted_sums(shared, weights[:, shared_columns]) if shared else None
         if not own:
             assert sums is not None, "a space has at least one real op"
@@ -319,17 +115,13 @@ class MixedEdges(nn.Module):
         return list(each) if sums is None else [a + b for a, b in zip(each, sums, strict=True)]
 
 
-class Preprocessing(nn.Module):
-    """What brings a cell's input to its channels and size."""
-
-    def __init__(self, graph: Graph, generator: torch.Generator) -> None:
-        super().__init__()
-        self.op = EdgeOp(graph, 1, generator)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, height, width] to the cell's channels and size."""
-        result = self.op(x, None, SeenLayers())
-        return normed_sum([result]) if isinstance(result, Term) else result
+def _sum_of(terms: list[Term]) -> Tensor:
+    """`normed_sum` of terms in phases or not."""
+    sums = []
+    for d in sorted({term.phases for term in terms}):
+        part = normed_sum([term for term in terms if term.phases == d])
+        sums.append(part if d == 1 else from_phases(part, d))
+    return sum(sums[1:], sums[0])
 
 
 def weighted_sums(values: Sequence[Tensor], weights: Tensor) -> list[Tensor]:

@@ -11,7 +11,8 @@ from mobinas.arch.probabilities import edge_slots
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ArchitectureError
 from mobinas.nets.module import GraphModule
-from mobinas.supernet.mixed import MixedEdges, Preprocessing, weighted_sum
+from mobinas.supernet.edge_op import Preprocessing
+from mobinas.supernet.mixed import MixedEdges, weighted_sum
 from mobinas.supernet.relaxation import CellWeights, Mixture, Relaxation
 from mobinas.supernet.skeleton import CellSite, skeleton
 

@@ -51,12 +51,14 @@ class Term:
         norm: Gives W and the statistics.
         scale: [edges], or None for 1.
         rows: The edges of `norm` that are meant, where not all of them.
+        phases: d where u comes as `to_phases(u, d)`, which changes nothing about its sum.
     """
 
     u: Tensor
     norm: PointwiseNorm
     scale: Tensor | None = None
     rows: list[int] | None = None
+    phases: int = 1
 
     def weight(self) -> Tensor:
         """[edges, out_channels, in_channels]."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mobinas.nets.conv import Conv2d, conv2d, window
+from mobinas.nets.conv import Conv2d, conv2d, from_phases, to_phases, window
 
 _CHANNELS = 3
 
@@ -90,3 +90,15 @@ def test_a_window_is_a_slice_whose_gradient_keeps_the_memory_format(form):
     assert ours.is_contiguous(memory_format=form)
     doubled = x.detach().double().requires_grad_()
     assert torch.autograd.gradgradcheck(lambda one: window(one, rows, columns), (doubled,))
+
+
+def test_phases_hold_every_dth_pixel_and_come_back():
+    x = torch.arange(2.0 * 3 * 4 * 6).view(2, 3, 4, 6).contiguous(memory_format=torch.channels_last)
+    phases = to_phases(x, 2)
+    assert phases.shape == (8, 3, 2, 3) and phases.is_contiguous(memory_format=torch.channels_last)
+    for image in range(2):
+        for row in range(2):
+            for column in range(2):
+                found = phases[image * 4 + row * 2 + column]
+                assert torch.equal(found, x[image, :, row::2, column::2])
+    assert torch.equal(from_phases(phases, 2), x)

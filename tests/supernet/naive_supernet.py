@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from mobinas.arch.probabilities import edge_slots
 from mobinas.graph.layers import BatchNorm2d, Conv2d
 from mobinas.nets.module import GraphModule
-from mobinas.supernet.mixed import EdgeOp, MixedEdges
+from mobinas.supernet.edge_op import EdgeOp
+from mobinas.supernet.mixed import MixedEdges
 from mobinas.supernet.network import MixedCell, SearchNetwork
 from mobinas.supernet.relaxation import CellWeights
 
