@@ -1,9 +1,9 @@
 """One op on all edges that leave one node, as one computation.
 
-Parameterless layers (ReLU, pooling, batch normalisation without scale) give every edge the same result and run
-once; convolutions with weights of their own run as one convolution with k times the channels. Pointwise
-convolutions melt into their batch normalisation, and where these close the op, into a `Term` of a sum over ops.
-Dilated depthwise convolutions run in phases, as do the layers behind them.
+Parameterless layers (ReLU, pooling, batch normalisation without scale) give every edge the same result and
+run once; convolutions with weights of their own run as one convolution with k times the channels. Pointwise
+convolutions melt into their batch normalisation, and where these close the op, into a `Term` of a sum over
+ops. Dilated depthwise convolutions run in phases, as do the layers behind them.
 """
 
 import torch
