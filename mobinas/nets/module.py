@@ -133,9 +133,7 @@ def compute_layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
         case Pool2d(kind="max"):
             return nn.functional.max_pool2d(x, layer.kernel, layer.stride, layer.padding)
         case Pool2d():
-            return nn.functional.avg_pool2d(
-                x, layer.kernel, layer.stride, layer.padding, count_include_pad=False
-            )
+            return conv.avg_pool2d(x, layer.kernel, layer.stride, layer.padding)
         case Crop():
             return conv.window(x, slice(1, None), slice(1, None))
         case Zeros():

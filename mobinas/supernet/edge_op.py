@@ -15,6 +15,7 @@ from mobinas.nets.module import BATCH_NORM_MOMENTUM, compute_layer
 from mobinas.supernet.normed_sum import PointwiseNorm, Term, normed_sum
 
 _EPSILON = 1e-5
+_FEW_CHANNELS = 16
 
 
 class _EdgeConv(nn.Module):
@@ -60,9 +61,11 @@ class _EdgeNorm(nn.Module):
         mean, var = self.running_mean, self.running_var
         if rows is not None and self.edges > 1:
             mean, var = (s.view(self.edges, -1)[rows].flatten() for s in (mean, var))
+        # In channels_last, torch takes 13 times as long for 4 channels; from 16 on it is the other way round.
+        few = x.device.type == "cpu" and x.shape[1] < _FEW_CHANNELS
         result = nn.functional.batch_norm(
-            x, mean, var, None, None, self.training, BATCH_NORM_MOMENTUM, _EPSILON
-        )
+            x.contiguous() if few else x, mean, var, None, None, self.training, BATCH_NORM_MOMENTUM, _EPSILON
+        ).contiguous(memory_format=torch.channels_last)
         if self.training and mean is not self.running_mean:
             for all_edges, these in ((self.running_mean, mean), (self.running_var, var)):
                 all_edges.view(self.edges, -1)[rows] = these.view(len(rows or ()), -1)

@@ -121,7 +121,7 @@ class _NormedSum(torch.autograd.Function):
         ctx: Any, rectified: bool, weights: Tensor, scales: Tensor, *us: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         edges, pixels = weights.shape[1], len(us[0])
-        mean = torch.stack([u.mean(0) for u in us]).view(len(us), edges, -1)
+        mean = torch.stack([_column_sums(u) for u in us]).view(len(us), edges, -1) / pixels
         second = torch.stack([_blocks(u, u, edges) for u in us])
         covariance = torch.addcmul(second / pixels, mean.unsqueeze(3), mean.unsqueeze(2), value=-1)
         variance = ((weights @ covariance) * weights).sum(3).clamp_(min=0)
@@ -148,7 +148,7 @@ class _NormedSum(torch.autograd.Function):
         if ctx.rectified:
             gradient = torch.ops.aten.threshold_backward(gradient, us.pop(), 0)
         edges, pixels = weights.shape[1], len(us[0])
-        arrived = gradient.sum(0).view(edges, -1)
+        arrived = _column_sums(gradient).view(edges, -1)
         factor = scales.unsqueeze(2) * inverse
         folded = factor.unsqueeze(3) * weights
         # With A = factor * W, the result is A (u - m): gradients of A, factor, then variance.
@@ -170,6 +170,11 @@ class _NormedSum(torch.autograd.Function):
             _add_product(for_us[-1], gradient, one)
             _add_product(for_us[-1], u, other)
         return None, for_weights, for_scales, *for_us
+
+
+def _column_sums(matrix: Tensor) -> Tensor:
+    """[rows, columns] to [columns]; on a CPU several times faster than ``sum(0)`` of few columns."""
+    return (matrix.new_ones(1, len(matrix)) @ matrix).squeeze(0)
 
 
 def _times(matrices: Tensor, vectors: Tensor) -> Tensor:

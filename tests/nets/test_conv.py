@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mobinas.nets.conv import Conv2d, conv2d, from_phases, to_phases, window
+from mobinas.nets.conv import Conv2d, avg_pool2d, conv2d, from_phases, to_phases, window
 
 _CHANNELS = 3
 
@@ -102,3 +102,17 @@ def test_phases_hold_every_dth_pixel_and_come_back():
                 found = phases[image * 4 + row * 2 + column]
                 assert torch.equal(found, x[image, :, row::2, column::2])
     assert torch.equal(from_phases(phases, 2), x)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 8)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_average_pooling_is_torchs(size, stride, channels):
+    torch.manual_seed(0)
+    x = torch.randn(2, channels, *size, dtype=torch.float64, requires_grad=True)
+    found = avg_pool2d(x, 3, stride, 1)
+    expected = nn.functional.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+    torch.testing.assert_close(found, expected)
+    towards = torch.randn_like(expected)
+    ours, theirs = (torch.autograd.grad(y, x, towards)[0] for y in (found, expected))
+    torch.testing.assert_close(ours, theirs)
