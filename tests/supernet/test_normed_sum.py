@@ -28,8 +28,10 @@ def _naive(terms: list[Term]) -> Tensor:
     return total
 
 
-# 3 edges of 24 channels are past the bound below which all edges are one product.
-@pytest.mark.parametrize(("channels", "out", "edges"), [(4, 4, 3), (24, 24, 3), (30, 8, 1), (5, 9, 2)])
+# Few columns are folded, more of them multiplied in groups of edges, wide ones edge by edge.
+@pytest.mark.parametrize(
+    ("channels", "out", "edges"), [(2, 2, 2), (4, 4, 1), (8, 8, 5), (24, 24, 3), (30, 8, 1), (5, 9, 2)]
+)
 @pytest.mark.parametrize("rectified", [False, True])
 def test_values_and_gradients(channels: int, out: int, edges: int, rectified: bool) -> None:
     generator = torch.Generator().manual_seed(0)
