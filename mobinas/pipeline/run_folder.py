@@ -14,6 +14,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from mobinas.config import JobConfig
 from mobinas.errors import RunFolderError
 from mobinas.files import sha256_of, write_atomic
 
@@ -176,6 +177,9 @@ def _changes(before: str, now: str) -> dict[tuple[str, str], str]:
         raise RunFolderError(
             f"{JOB_FILE} in the run folder is torn ({error}); choose another --out"
         ) from error
+    # A run made before a key existed did what the key's default does.
+    defaults = _flat(JobConfig().model_dump(mode="json"))
+    old |= {key: value for key, value in defaults.items() if key in new and key not in old}
     return {
         key: f"{'.'.join(filter(None, key))} was {old.get(key)!r} there, now {new.get(key)!r}"
         for key in sorted({*old, *new})

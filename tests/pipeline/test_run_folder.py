@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mobinas.config import dump_toml, load_config
 from mobinas.errors import RunFolderError
 from mobinas.pipeline.run_folder import RunFolder
 
@@ -139,3 +140,14 @@ def test_how_fast_a_job_runs_is_not_part_of_it(tmp_path: Path) -> None:
         folder.data("profile.json", lambda: {})
     with RunFolder(tmp_path, JOB + "threads = 1\n") as folder:
         assert folder.is_finished("profile.json")
+
+
+def test_a_key_that_did_not_exist_yet_counts_as_its_default(tmp_path: Path) -> None:
+    whole = dump_toml(load_config("smoke"))
+    assert "order = 1\n" in whole
+    with RunFolder(tmp_path, whole.replace("order = 1\n", "")) as folder:
+        folder.data("supernet.json", lambda: 1)
+    with RunFolder(tmp_path, whole) as folder:
+        assert folder.is_finished("supernet.json")
+    with pytest.raises(RunFolderError, match=r"supernet\.order was 1 there, now 2"):
+        RunFolder(tmp_path, whole.replace("order = 1\n", "order = 2\n"))
