@@ -24,6 +24,7 @@ from mobinas.nets import conv
 
 # PyTorch's default of 0.1; torchvision's mobilenet_v3 ships 0.01, which a short training never fills.
 BATCH_NORM_MOMENTUM = 0.1
+BATCH_NORM_EPSILON = 1e-5
 
 
 class GraphModule(nn.Module):
@@ -103,7 +104,9 @@ def _module(layer: Layer) -> nn.Module | None:
                 bias=False,
             )
         case BatchNorm2d():
-            return nn.BatchNorm2d(layer.channels, affine=layer.affine, momentum=BATCH_NORM_MOMENTUM)
+            return nn.BatchNorm2d(
+                layer.channels, affine=layer.affine, eps=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM
+            )
         case Linear():
             return nn.Linear(layer.in_features, layer.out_features)
         case Input() | ReLU() | Pool2d() | Crop() | Zeros() | Add() | Concat() | GlobalAvgPool():

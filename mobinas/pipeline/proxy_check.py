@@ -5,7 +5,6 @@ much as candidates do. Each is judged by inherited weights, by zero-cost scores 
 trained. What was found is kept in the run folder, so a second call only adds what is missing.
 """
 
-import json
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -16,26 +15,21 @@ import torch
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
-from mobinas.config import JobConfig, dump_toml, load_config
+from mobinas.config import dump_toml, load_config
 from mobinas.errors import RunFolderError
-from mobinas.files import write_atomic
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
 from mobinas.nets.zero_cost import ZERO_COST
+from mobinas.pipeline.candidates import Candidates, judge_all
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import load, space_of, subset
 from mobinas.pipeline.run_folder import JOB_FILE, RunFolder
 from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
-from mobinas.pipeline.workers import PackedPart, run_all, worker_count
 from mobinas.progress import Progress, Reporter, SilentReporter
 from mobinas.report.trust import kendall_tau
-from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.targets.target import find_target
-from mobinas.train.evaluate import evaluate
-from mobinas.train.loop import train
-from mobinas.train.splits import Normalisation
 
 TRUTH = "trained accuracy"
 INHERITED = "inherited weights"
@@ -94,20 +88,6 @@ class ProxyCheck:
         return f"Inherited weights order best (tau {ours.tau:.2f}; next {best.judgement}, {best.tau:.2f})."
 
 
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """What a worker needs for any architecture."""
-
-    directory: Path
-    config: JobConfig
-    space: SearchSpace
-    drawn: Mapping[str, Architecture]
-    training: PackedPart
-    select: PackedPart
-    normalisation: Normalisation
-    epochs: int
-
-
 def proxy_check(
     directory: Path,
     architectures: int = 30,
@@ -136,31 +116,13 @@ def proxy_check(
         job = Job(config, folder, find_target(config.target), reporter)
         splits = load(job)
         space = space_of(job, splits)
-        drawn = {one.name: one for one in draw(space, architectures, config.seed)}
-        epochs = epochs or config.train.epochs
         training = splits.training if images is None else subset(splits.training, images, config.seed)
-        shared = _Shared(
-            directory,
-            config,
-            space,
-            drawn,
-            PackedPart.of(training),
-            PackedPart.of(splits.select),
-            splits.normalisation,
-            epochs,
-        )
-        kept = f"proxy_check/{epochs}-{len(training)}"
-        names = {f"{kept}/{name}.json": name for name in drawn}
-        missing = [file for file in names if not folder.is_finished(file)]
-        workers = worker_count(config.train.workers, len(names))
-        with reporter.step(1, 1, f"train {len(names)} architectures") as progress:
-            done = len(names) - len(missing)
-            for file in run_all(_judge, shared, missing, workers, lambda *_: None):
-                folder.finish(file)
-                done += 1
-                progress(done, len(names), names[file])
-        found = [json.loads((directory / file).read_text()) for file in names]
-    return compare(found)
+        recipe = recipe_of(config, epochs or config.train.epochs)
+        drawn = Candidates.of(job, space, draw(space, architectures, config.seed), splits, training, recipe)
+        with reporter.step(1, 1, f"train {len(drawn.by_name)} architectures") as progress:
+            kept = f"proxy_check/{recipe.epochs}-{len(training)}"
+            found = judge_all(job, drawn, _judge, kept, progress)
+    return compare(list(found.values()))
 
 
 def draw(space: SearchSpace, n: int, seed: int) -> list[Architecture]:
@@ -201,32 +163,19 @@ def compare(found: Sequence[Mapping[str, float]]) -> ProxyCheck:
     return ProxyCheck(len(found), tuple(rows))
 
 
-def _judge(shared: _Shared, file: str, progress: Progress) -> None:
-    architecture, config = shared.drawn[Path(file).stem], shared.config
-    training, select = shared.training.part(), shared.select.part()
-    supernet = ElasticSupernet.load(shared.directory / ELASTIC, shared.space)
-    inherited = supernet.judge(architecture, training, select, normalisation=shared.normalisation)
-    module = GraphModule(lower(architecture), seed=config.seed)
+def _judge(candidates: Candidates, file: str, progress: Progress) -> None:
+    architecture = candidates.by_name[Path(file).stem]
+    training, select = candidates.training.part(), candidates.select.part()
+    normalisation, resolution = candidates.normalisation, architecture.resolution
+    inherited = candidates.supernet().judge(architecture, training, select, normalisation=normalisation)
+    graph = lower(architecture)
+    module = GraphModule(graph, seed=candidates.seed)
     positions = torch.arange(min(_SCORED_IMAGES, len(training)))
-    images = shared.normalisation(training.batch(positions, architecture.resolution))
+    images = normalisation(training.batch(positions, resolution))
     scores = {name: score(module, images, training.labels[positions]) for name, score in ZERO_COST.items()}
-    train(
-        module,
-        training,
-        recipe_of(config, shared.epochs),
-        resolution=architecture.resolution,
-        normalisation=shared.normalisation,
-        seed=config.seed,
-        progress=progress,
-    )
-    resolution, normalisation = architecture.resolution, shared.normalisation
-    judgements = {
-        INHERITED: inherited,
-        **scores,
-        _MACS: float(cost(lower(architecture)).macs),
-        TRUTH: evaluate(module, select, resolution=resolution, normalisation=normalisation),
-    }
-    write_atomic(shared.directory / file, json.dumps(judgements) + "\n")
+    judgements = {INHERITED: inherited, **scores, _MACS: float(cost(graph).macs)}
+    judgements[TRUTH] = candidates.trained_accuracy(module, resolution, progress)
+    candidates.keep(file, judgements)
 
 
 def _or_zero(value: float) -> float:

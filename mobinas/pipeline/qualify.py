@@ -7,46 +7,25 @@ measures it on any run). So half of the shortlist comes from inherited accuracie
 the whole latency range; a short training judges.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
-from mobinas.config import JobConfig
-from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
+from mobinas.pipeline.candidates import Candidates, judge_all
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front import accuracy_value
 from mobinas.pipeline.load import subset
-from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
-from mobinas.pipeline.workers import PackedPart, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.search.finalists import finalists
-from mobinas.supernet.elastic import ElasticSupernet
-from mobinas.train.evaluate import evaluate
-from mobinas.train.loop import train
-from mobinas.train.splits import Normalisation, Splits
+from mobinas.train.splits import Splits
 
 _SIZE = (Objective("params", "maximize"), Objective("latency_s", "minimize", "s"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Qualifying:
-    """What a worker needs for any candidate."""
-
-    directory: Path
-    config: JobConfig
-    space: SearchSpace
-    candidates: Mapping[str, Architecture]
-    training: PackedPart
-    select: PackedPart
-    normalisation: Normalisation
 
 
 def choose_finalists(
@@ -82,49 +61,18 @@ def _with_accuracy(evaluation: Evaluation[Architecture], accuracy: float, n: int
 
 
 def _accuracies(
-    job: Job, space: SearchSpace, candidates: list[Architecture], splits: Splits, progress: Progress
+    job: Job, space: SearchSpace, architectures: list[Architecture], splits: Splits, progress: Progress
 ) -> dict[str, float]:
-    by_name = {architecture.name: architecture for architecture in candidates}
-    missing = [name for name in by_name if not job.folder.is_finished(_file(name))]
-    training = subset(splits.training, job.config.search.qualifying_images, job.config.seed)
-    shared = _Qualifying(
-        job.folder.path,
-        job.config,
-        space,
-        by_name,
-        PackedPart.of(training),
-        PackedPart.of(splits.select),
-        splits.normalisation,
-    )
-    workers = worker_count(job.config.train.workers, len(by_name))
-    done = len(by_name) - len(missing)
-    for name in run_all(_qualify, shared, missing, workers, lambda *_: None):
-        job.folder.finish(_file(name))
-        done += 1
-        progress(done, len(by_name), f"{name} tried")
-    return {name: float(json.loads((job.folder.path / _file(name)).read_text())) for name in by_name}
+    section = job.config.search
+    training = subset(splits.training, section.qualifying_images, job.config.seed)
+    recipe = recipe_of(job.config, section.qualifying_epochs)
+    # The weights are no longer random.
+    gentle = replace(recipe, learning_rate=recipe.learning_rate / 2)
+    candidates = Candidates.of(job, space, architectures, splits, training, gentle)
+    return judge_all(job, candidates, _qualify, "qualified", progress)
 
 
-def _qualify(shared: _Qualifying, name: str, progress: Progress) -> None:
-    architecture, config = shared.candidates[name], shared.config
-    module = ElasticSupernet.load(shared.directory / ELASTIC, shared.space).subnet(architecture)
-    recipe = recipe_of(config, config.search.qualifying_epochs)
-    train(
-        module,
-        shared.training.part(),
-        # The weights are no longer random.
-        replace(recipe, learning_rate=recipe.learning_rate / 2),
-        resolution=architecture.resolution,
-        normalisation=shared.normalisation,
-        seed=config.seed,
-        progress=progress,
-    )
-    select = shared.select.part()
-    accuracy = evaluate(
-        module, select, resolution=architecture.resolution, normalisation=shared.normalisation
-    )
-    write_atomic(shared.directory / _file(name), json.dumps(accuracy) + "\n")
-
-
-def _file(name: str) -> str:
-    return f"qualified/{name}.json"
+def _qualify(candidates: Candidates, file: str, progress: Progress) -> None:
+    architecture = candidates.by_name[Path(file).stem]
+    subnet = candidates.supernet().subnet(architecture)
+    candidates.keep(file, candidates.trained_accuracy(subnet, architecture.resolution, progress))

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from mobinas.graph.layers import BatchNorm2d, Concat, Conv2d, Graph, Input, Layer, ReLU
 from mobinas.nets.conv import conv2d, to_phases
-from mobinas.nets.module import BATCH_NORM_MOMENTUM, compute_layer
-from mobinas.supernet.normed_sum import PointwiseNorm, Term, normed_sum
+from mobinas.nets.module import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, compute_layer
+from mobinas.supernet.normed_sum import PointwiseNorm, Term, edge_weights, normed_sum
 
-_EPSILON = 1e-5
 _FEW_CHANNELS = 16
 
 
@@ -28,11 +27,8 @@ class _EdgeConv(nn.Module):
     def __init__(self, layer: Conv2d, edges: int, generator: torch.Generator) -> None:
         super().__init__()
         self.layer, self.edges = layer, edges
-        taps = (layer.in_channels // layer.groups, *layer.kernel)
-        self.weight = nn.Parameter(torch.empty(edges * layer.out_channels, *taps))
-        # He, fan out, as for one edge alone; a view of one edge's filters has the right fan.
-        for part in self.weight.detach().chunk(edges):
-            nn.init.kaiming_normal_(part, mode="fan_out", nonlinearity="relu", generator=generator)
+        shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel)
+        self.weight = edge_weights(edges, shape, generator)
 
     def forward(self, x: Tensor, per_edge: bool, rows: list[int] | None = None, phases: int = 1) -> Tensor:
         layer, k = self.layer, self.edges
@@ -64,7 +60,14 @@ class _EdgeNorm(nn.Module):
         # In channels_last, torch takes 13 times as long for 4 channels; from 16 on it is the other way round.
         few = x.device.type == "cpu" and x.shape[1] < _FEW_CHANNELS
         result = nn.functional.batch_norm(
-            x.contiguous() if few else x, mean, var, None, None, self.training, BATCH_NORM_MOMENTUM, _EPSILON
+            x.contiguous() if few else x,
+            mean,
+            var,
+            None,
+            None,
+            self.training,
+            BATCH_NORM_MOMENTUM,
+            BATCH_NORM_EPSILON,
         ).contiguous(memory_format=torch.channels_last)
         if self.training and mean is not self.running_mean:
             for all_edges, these in ((self.running_mean, mean), (self.running_var, var)):

@@ -16,8 +16,6 @@ from mobinas.nets.conv import from_phases
 from mobinas.supernet.edge_op import EdgeOp, SeenLayers
 from mobinas.supernet.normed_sum import Term, normed_sum
 
-_EPSILON = 1e-5
-
 
 class MixedEdges(nn.Module):
     """The mixed ops on all edges that leave one node.

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobinas.nets.module import BATCH_NORM_MOMENTUM
+from mobinas.nets.module import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
-_EPSILON = 1e-5
 # Products with fewer columns waste the vector units (65,536 x 4: 0.29 ms, the same numbers as 16,384 x 16:
 # 0.05 ms), and block-diagonal ones of more columns waste time on zeros.
 _FAST_COLUMNS, _MOST_COLUMNS = 16, 32
@@ -36,11 +35,17 @@ class PointwiseNorm(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, edges: int, generator: torch.Generator) -> None:
         super().__init__()
         self.edges = edges
-        self.weight = nn.Parameter(torch.empty(edges * out_channels, in_channels, 1, 1))
-        for part in self.weight.detach().chunk(edges):  # a view of one edge's filters has the right fan
-            nn.init.kaiming_normal_(part, mode="fan_out", nonlinearity="relu", generator=generator)
+        self.weight = edge_weights(edges, (out_channels, in_channels, 1, 1), generator)
         self.register_buffer("running_mean", torch.zeros(edges * out_channels))
         self.register_buffer("running_var", torch.ones(edges * out_channels))
+
+
+def edge_weights(edges: int, shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
+    """Filters [edges * out_channels, ...] for edges of this shape; He, fan out, as for one edge alone."""
+    weight = torch.empty(edges * shape[0], *shape[1:])
+    for part in weight.chunk(edges):  # a view of one edge's filters has the right fan
+        nn.init.kaiming_normal_(part, mode="fan_out", nonlinearity="relu", generator=generator)
+    return nn.Parameter(weight)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +110,7 @@ def normed_sum(terms: Sequence[Term], *, rectified: bool = False) -> Tensor:
     else:
         known = [term.known() for term in terms]
         mean, variance = (torch.stack([one[k] for one in known]) for k in range(2))
-        factor = scales.unsqueeze(2) * torch.rsqrt(variance + _EPSILON)
+        factor = scales.unsqueeze(2) * torch.rsqrt(variance + BATCH_NORM_EPSILON)
         total = -(factor * mean).sum(0).flatten()
         for row, matrices in zip(rows, factor.unsqueeze(3) * weights, strict=True):
             total = total + row @ _diagonal(matrices).T
@@ -126,7 +131,7 @@ class _NormedSum(torch.autograd.Function):
         second = torch.stack([_blocks(u, u, edges) for u in us])
         covariance = torch.addcmul(second / pixels, mean.unsqueeze(3), mean.unsqueeze(2), value=-1)
         variance = ((weights @ covariance) * weights).sum(3).clamp_(min=0)
-        inverse = torch.rsqrt(variance + _EPSILON)
+        inverse = torch.rsqrt(variance + BATCH_NORM_EPSILON)
         folded = (scales.unsqueeze(2) * inverse).unsqueeze(3) * weights
         shift = -_times(folded, mean).sum(0)
         total = shift.new_empty(pixels, shift.numel()).copy_(shift.flatten().expand(pixels, -1))

@@ -93,6 +93,33 @@ class Relaxation(nn.Module, ABC):
         """What the parameters say at this point."""
 
 
+class AlphaRelaxation(Relaxation):
+    """A table of alphas for each of the two cells; their softmax over the ops of an edge is what they say.
+
+    Attributes:
+        normal: [edges, ops] alphas of the normal cells.
+        reduction: [edges, ops] alphas of the reduction cells.
+        generator: Drew the initial alphas; draws what an epoch draws.
+    """
+
+    def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
+        super().__init__(ops, nodes)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.normal = initial_alphas(nodes, len(self.ops), self.generator)
+        self.reduction = initial_alphas(nodes, len(self.ops), self.generator)
+
+    def begin_epoch(self, share: float, generator: torch.Generator) -> None:
+        """Draws from the epoch's generator from here on."""
+        self.generator = generator
+
+    def probabilities(self) -> Probabilities:
+        """Softmaxed alphas; every edge has the same share."""
+        with torch.no_grad():
+            rows = [torch.softmax(a.double(), dim=1).tolist() for a in (self.normal, self.reduction)]
+        even = [1.0] * len(self.normal)
+        return Probabilities.of(self.ops, rows[0], rows[1], even, even)
+
+
 # The loss of a mixture on one batch, and its accuracy there in [0, 1].
 Run = Callable[[Mixture], tuple[Tensor, float]]
 
@@ -148,12 +175,9 @@ class MovingBaseline(nn.Module):
         return reward - usual
 
 
-def even_edges(ops: Sequence[str], normal: Tensor, reduction: Tensor) -> Probabilities:
-    """Softmaxed alphas, [edges, ops] each; every edge has the same share."""
-    with torch.no_grad():
-        rows = [torch.softmax(alphas.double(), dim=1).tolist() for alphas in (normal, reduction)]
-    even = [1.0] * len(normal)
-    return Probabilities.of(ops, rows[0], rows[1], even, even)
+def best_judged(genotypes: Sequence[Genotype], judge: Judge, ops: Sequence[str]) -> Genotype:
+    """The genotype whose subnet does best with the shared weights."""
+    return max(genotypes, key=lambda genotype: judge(Mixture.of(genotype, ops)))
 
 
 def initial_alphas(nodes: int, ops: int, generator: torch.Generator) -> nn.Parameter:

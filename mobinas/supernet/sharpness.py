@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from mobinas.supernet.unrolled import gradients_of
+from mobinas.supernet.unrolled import gradients_of, place
 
 # In lengths of the parameters; central differences in float32 are best near the cube root of 1e-7.
 _DISTANCE = 1e-2
@@ -36,24 +36,14 @@ def dominant_eigenvalue(
         direction = [d / length for d in direction]
         sides = []
         for sign in (1, -1):
-            _place(parameters, before, direction, sign * scale)
+            place(parameters, before, direction, sign * scale)
             sides.append(gradients_of(loss(), parameters))
         product = [(above - below) / (2 * scale) for above, below in zip(*sides, strict=True)]
         value = float(sum((d * p).sum() for d, p in zip(direction, product, strict=True)))
         direction = product
-    _place(parameters, before, before, 0.0)
+    place(parameters, before)
     return value
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.cat([t.flatten() for t in tensors])))
-
-
-def _place(
-    parameters: Sequence[nn.Parameter], start: Sequence[Tensor], direction: Sequence[Tensor], factor: float
-) -> None:
-    with torch.no_grad():
-        for parameter, old, towards in zip(parameters, start, direction, strict=True):
-            parameter.copy_(old)
-            if factor:
-                parameter.add_(towards, alpha=factor)

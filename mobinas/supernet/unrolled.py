@@ -40,30 +40,22 @@ def unrolled_gradients(
     """
     settings: dict[str, Any] = optimiser.param_groups[0]
     before = [w.detach().clone() for w in weights]
-
-    def move(directions: Sequence[Tensor], factor: float) -> None:
-        with torch.no_grad():
-            for weight, old, direction in zip(weights, before, directions, strict=True):
-                weight.copy_(old)
-                if factor:
-                    weight.add_(direction, alpha=factor)
-
     steps = gradients_of(weight_loss(), weights)
     for step, weight, old in zip(steps, weights, before, strict=True):
         step.add_(old, alpha=settings["weight_decay"])
         state: Mapping[str, Any] = optimiser.state.get(weight, {})
         if state.get("momentum_buffer") is not None:
             step.add_(state["momentum_buffer"], alpha=settings["momentum"])
-    move(steps, -rate)
+    place(weights, before, steps, -rate)
     every = gradients_of(alpha_loss(), [*alphas, *weights])
     direct, directions = every[: len(alphas)], every[len(alphas) :]
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in directions]))
     distance = _DISTANCE / max(float(norm), 1e-12)
     sides = []
     for sign in (1, -1):
-        move(directions, sign * distance)
+        place(weights, before, directions, sign * distance)
         sides.append(gradients_of(weight_loss(), alphas))
-    move(directions, 0.0)
+    place(weights, before)
     return [
         own - rate * (above - below) / (2 * distance)
         for own, above, below in zip(direct, *sides, strict=True)
@@ -74,3 +66,17 @@ def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tenso
     """Gradients of a loss, zeros where it does not depend on a parameter."""
     found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+
+
+def place(
+    parameters: Sequence[nn.Parameter],
+    start: Sequence[Tensor],
+    direction: Sequence[Tensor] | None = None,
+    factor: float = 0.0,
+) -> None:
+    """Sets parameters to ``start + factor * direction``; without a direction, to the start exactly."""
+    with torch.no_grad():
+        for k, (parameter, old) in enumerate(zip(parameters, start, strict=True)):
+            parameter.copy_(old)
+            if direction is not None:
+                parameter.add_(direction[k], alpha=factor)

@@ -1,8 +1,7 @@
 """The guards against collapse by name; each file here is one, as its `GUARD`."""
 
-from mobinas.errors import ConfigError, did_you_mean
 from mobinas.supernet.guard import Guard
-from mobinas.supernet.registry import members
+from mobinas.supernet.registry import find, members
 
 GUARDS: dict[str, Guard] = {guard.name: guard for guard in members(__name__, __path__, Guard)}
 
@@ -13,6 +12,4 @@ def find_guard(name: str) -> Guard:
     Raises:
         ConfigError: An unknown name.
     """
-    if name not in GUARDS:
-        raise ConfigError(f"unknown guard '{name}'{did_you_mean(name, GUARDS)}")
-    return GUARDS[name]
+    return find("guard", name, GUARDS)

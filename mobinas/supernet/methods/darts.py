@@ -1,35 +1,17 @@
 """DARTS (Liu, Simonyan and Yang, 2019, https://arxiv.org/abs/1806.09055)."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from mobinas.arch.probabilities import Probabilities
-from mobinas.supernet.relaxation import CellWeights, Method, Mixture, Relaxation, even_edges, initial_alphas
+from mobinas.supernet.relaxation import AlphaRelaxation, CellWeights, Method, Mixture
 
 
-class DartsRelaxation(Relaxation):
-    """A softmax over the ops of each edge (eq. 2); separate alphas for normal and reduction cells.
-
-    Attributes:
-        normal: [edges, ops] alphas of the normal cells.
-        reduction: [edges, ops] alphas of the reduction cells.
-    """
-
-    def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
-        super().__init__(ops, nodes)
-        generator = torch.Generator().manual_seed(seed)
-        self.normal = initial_alphas(nodes, len(self.ops), generator)
-        self.reduction = initial_alphas(nodes, len(self.ops), generator)
+class DartsRelaxation(AlphaRelaxation):
+    """A softmax over the ops of each edge (eq. 2); separate alphas for normal and reduction cells."""
 
     def forward(self) -> Mixture:
         """Softmaxed alphas; a node is the plain sum of its edges."""
         return Mixture(_softmax(self.normal), _softmax(self.reduction))
-
-    def probabilities(self) -> Probabilities:
-        """Softmaxed alphas; every edge has the same share."""
-        return even_edges(self.ops, self.normal, self.reduction)
 
 
 def _softmax(alphas: Tensor) -> CellWeights:

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from mobinas.arch.genotype import N_INPUTS, Cell, Edge, Genotype
 from mobinas.arch.probabilities import Probabilities, edge_slots
 from mobinas.arch.space import SearchSpace
-from mobinas.supernet.relaxation import Judge, Method, Mixture, MovingBaseline, Relaxation, Run
+from mobinas.supernet.relaxation import (
+    Judge,
+    Method,
+    Mixture,
+    MovingBaseline,
+    Relaxation,
+    Run,
+    best_judged,
+)
 
 _HIDDEN = 64
 # Logits are tanh(x / 5) * 2.5, so that no choice becomes certain early (the authors' code).
@@ -83,37 +91,44 @@ class ControllerRelaxation(Relaxation):
 
     def draw(self, generator: torch.Generator) -> tuple[Genotype, Tensor, Tensor]:
         """A genotype, the logarithm of its probability, and the sum of the choices' entropies."""
-        hidden = cell = torch.zeros_like(self.start)
-        inputs, likelihood, entropy = self.start, torch.zeros(()), torch.zeros(())
-        cells = []
-        for _ in range(2):
-            nodes = []
-            for number in range(N_INPUTS, N_INPUTS + self.nodes):
-                sources: list[int] = []
-                chosen_ops = []
-                for step in range(4):
-                    hidden, cell = self.lstm(inputs, (hidden, cell))
-                    if step < 2:  # two different sources
-                        options = [source for source in range(number) if source not in sources]
-                        logits = self.source_logits(hidden)[0, options]
-                    else:
-                        options = list(range(len(self._real)))
-                        logits = self.op_logits(hidden)[0]
-                    shares = torch.softmax(_BOUND * torch.tanh(logits / _TEMPERATURE), dim=0)
-                    drawn = int(torch.multinomial(shares.detach(), 1, generator=generator))
-                    likelihood = likelihood + torch.log(shares[drawn])
-                    entropy = entropy + torch.special.entr(shares).sum()
-                    choice = torch.tensor([options[drawn]])
-                    if step < 2:
-                        sources.append(options[drawn])
-                        inputs = self.source_embedding(choice)
-                    else:
-                        chosen_ops.append(self.ops[self._real[drawn]])
-                        inputs = self.op_embedding(choice)
-                edges = sorted(zip(sources, chosen_ops, strict=True))
-                nodes.append(tuple(Edge(source, op) for source, op in edges))
-            cells.append(Cell(tuple(nodes), tuple(range(N_INPUTS, N_INPUTS + self.nodes))))
-        return Genotype(*cells), likelihood, entropy
+        draw = _Draw(self, generator)
+        genotype = Genotype(*(self._cell(draw) for _ in range(2)))
+        return genotype, draw.likelihood, draw.entropy
+
+    def _cell(self, draw: "_Draw") -> Cell:
+        nodes = []
+        for number in range(N_INPUTS, N_INPUTS + self.nodes):
+            sources: list[int] = []
+            for _ in range(2):  # two different ones
+                options = [source for source in range(number) if source not in sources]
+                sources.append(draw.choose(self.source_logits, self.source_embedding, options))
+            every = list(range(len(self._real)))
+            ops = [
+                self.ops[self._real[draw.choose(self.op_logits, self.op_embedding, every)]] for _ in range(2)
+            ]
+            nodes.append(tuple(Edge(source, op) for source, op in sorted(zip(sources, ops, strict=True))))
+        return Cell(tuple(nodes), tuple(range(N_INPUTS, N_INPUTS + self.nodes)))
+
+
+class _Draw:
+    """A genotype that is being written: where the LSTM stands, and how likely all choices were."""
+
+    def __init__(self, controller: ControllerRelaxation, generator: torch.Generator) -> None:
+        self._lstm, self._generator = controller.lstm, generator
+        self._hidden = self._cell = torch.zeros_like(controller.start)
+        self._inputs: Tensor = controller.start
+        self.likelihood, self.entropy = torch.zeros(()), torch.zeros(())
+
+    def choose(self, to_logits: nn.Linear, embedding: nn.Embedding, options: list[int]) -> int:
+        """The next choice; the LSTM is told of it."""
+        self._hidden, self._cell = self._lstm(self._inputs, (self._hidden, self._cell))
+        logits = to_logits(self._hidden)[0, options]
+        shares = torch.softmax(_BOUND * torch.tanh(logits / _TEMPERATURE), dim=0)
+        drawn = int(torch.multinomial(shares.detach(), 1, generator=self._generator))
+        self.likelihood = self.likelihood + torch.log(shares[drawn])
+        self.entropy = self.entropy + torch.special.entr(shares).sum()
+        self._inputs = embedding(torch.tensor([options[drawn]]))
+        return options[drawn]
 
 
 def _best_of_many(relaxation: Relaxation, judge: Judge, space: SearchSpace, seed: int) -> Genotype:
@@ -121,7 +136,7 @@ def _best_of_many(relaxation: Relaxation, judge: Judge, space: SearchSpace, seed
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         drawn = [relaxation.draw(generator)[0] for _ in range(_JUDGED)]
-    return max(drawn, key=lambda genotype: judge(Mixture.of(genotype, relaxation.ops)))
+    return best_judged(drawn, judge, relaxation.ops)
 
 
 METHOD = Method(

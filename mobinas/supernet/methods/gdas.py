@@ -5,45 +5,35 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mobinas.arch.probabilities import Probabilities
-from mobinas.supernet.relaxation import CellWeights, Method, Mixture, Relaxation, even_edges, initial_alphas
+from mobinas.supernet.relaxation import AlphaRelaxation, CellWeights, Method, Mixture
 
 # The temperature falls along the epochs, as in the authors' code.
 _FIRST_TEMPERATURE = 10.0
 _LAST_TEMPERATURE = 0.1
 
 
-class GdasRelaxation(Relaxation):
+class GdasRelaxation(AlphaRelaxation):
     """A one-hot draw per edge forward, the gradient of the softened draw backward (eq. 5 to 7).
 
     Attributes:
-        normal: [edges, ops] alphas of the normal cells.
-        reduction: [edges, ops] alphas of the reduction cells.
         temperature: Of the softened draw.
     """
 
     def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
-        super().__init__(ops, nodes)
-        self._generator = torch.Generator().manual_seed(seed)
-        self.normal = initial_alphas(nodes, len(self.ops), self._generator)
-        self.reduction = initial_alphas(nodes, len(self.ops), self._generator)
+        super().__init__(ops, nodes, seed)
         self.temperature = _FIRST_TEMPERATURE
 
     def begin_epoch(self, share: float, generator: torch.Generator) -> None:
         """Lowers the temperature, and draws from the epoch's generator from here on."""
         self.temperature = _FIRST_TEMPERATURE + share * (_LAST_TEMPERATURE - _FIRST_TEMPERATURE)
-        self._generator = generator
+        super().begin_epoch(share, generator)
 
     def forward(self) -> Mixture:
         """One op per edge; only these are computed."""
         return Mixture(self._drawn(self.normal), self._drawn(self.reduction))
 
-    def probabilities(self) -> Probabilities:
-        """Softmaxed alphas; every edge has the same share."""
-        return even_edges(self.ops, self.normal, self.reduction)
-
     def _drawn(self, alphas: Tensor) -> CellWeights:
-        exponential = torch.empty(alphas.shape).exponential_(generator=self._generator)
+        exponential = torch.empty(alphas.shape).exponential_(generator=self.generator)
         noise = -torch.log(exponential.clamp(min=1e-20)).to(alphas)  # of a standard Gumbel distribution
         soft = torch.softmax((torch.log_softmax(alphas, dim=1) + noise) / self.temperature, dim=1)
         chosen = torch.zeros_like(soft).scatter(1, soft.argmax(dim=1, keepdim=True), 1.0)

@@ -7,11 +7,10 @@ from torch import Tensor
 
 from mobinas.arch.probabilities import Probabilities
 from mobinas.supernet.relaxation import (
+    AlphaRelaxation,
     CellWeights,
     Method,
     Mixture,
-    Relaxation,
-    initial_alphas,
     initial_betas,
     softmax_by_node,
 )
@@ -19,12 +18,10 @@ from mobinas.supernet.relaxation import (
 PARTIAL_FACTOR = 4
 
 
-class PcDartsRelaxation(Relaxation):
+class PcDartsRelaxation(AlphaRelaxation):
     """Softmax over ops (alphas) and over the edges into each node (betas, eq. 2); 1/4 of the channels.
 
     Attributes:
-        normal: [edges, ops] alphas of the normal cells.
-        reduction: [edges, ops] alphas of the reduction cells.
         normal_edges: [edges] betas of the normal cells.
         reduction_edges: [edges] betas of the reduction cells.
     """
@@ -32,12 +29,9 @@ class PcDartsRelaxation(Relaxation):
     partial = PARTIAL_FACTOR
 
     def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
-        super().__init__(ops, nodes)
-        generator = torch.Generator().manual_seed(seed)
-        self.normal = initial_alphas(nodes, len(self.ops), generator)
-        self.reduction = initial_alphas(nodes, len(self.ops), generator)
-        self.normal_edges = initial_betas(nodes, generator)
-        self.reduction_edges = initial_betas(nodes, generator)
+        super().__init__(ops, nodes, seed)
+        self.normal_edges = initial_betas(nodes, self.generator)
+        self.reduction_edges = initial_betas(nodes, self.generator)
 
     def forward(self) -> Mixture:
         """Softmaxed alphas and betas."""

@@ -6,53 +6,23 @@ whose gradient counts too (eq. 4). Only these two alphas get gradients, which ad
 keeps Adam from moving the others by momentum, which is not done here.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from mobinas.arch.probabilities import Probabilities
-from mobinas.supernet.relaxation import (
-    CellWeights,
-    Method,
-    Mixture,
-    Relaxation,
-    Run,
-    even_edges,
-    initial_alphas,
-)
+from mobinas.supernet.relaxation import AlphaRelaxation, CellWeights, Method, Mixture, Run
 
 
-class PathRelaxation(Relaxation):
-    """Alphas of which one path per edge is drawn.
-
-    Attributes:
-        normal: [edges, ops] alphas of the normal cells.
-        reduction: [edges, ops] alphas of the reduction cells.
-    """
-
-    def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
-        super().__init__(ops, nodes)
-        self._generator = torch.Generator().manual_seed(seed)
-        self.normal = initial_alphas(nodes, len(self.ops), self._generator)
-        self.reduction = initial_alphas(nodes, len(self.ops), self._generator)
-
-    def begin_epoch(self, share: float, generator: torch.Generator) -> None:
-        """Draws from the epoch's generator from here on."""
-        self._generator = generator
+class PathRelaxation(AlphaRelaxation):
+    """Alphas of which one path per edge is drawn."""
 
     def forward(self) -> Mixture:
         """One path per edge, by its probability."""
         return Mixture(*(self._one(alphas) for alphas in (self.normal, self.reduction)))
 
-    def probabilities(self) -> Probabilities:
-        """Softmaxed alphas; every edge has the same share."""
-        return even_edges(self.ops, self.normal, self.reduction)
-
     def draw(self, alphas: Tensor, number: int) -> Tensor:
         """[edges, number] different columns for each edge, by their probabilities."""
         probabilities = torch.softmax(alphas.detach(), dim=1).cpu()
-        return torch.multinomial(probabilities, number, generator=self._generator).to(alphas.device)
+        return torch.multinomial(probabilities, number, generator=self.generator).to(alphas.device)
 
     def _one(self, alphas: Tensor) -> CellWeights:
         gates = torch.zeros_like(alphas).scatter(1, self.draw(alphas, 1), 1.0)
@@ -71,7 +41,7 @@ class ProxylessRelaxation(PathRelaxation):
             return self._one(alphas)
         columns = self.draw(alphas, 2)
         shares = torch.softmax(alphas.gather(1, columns), dim=1)
-        first = torch.rand(len(shares), generator=self._generator).to(shares) < shares[:, 0].detach()
+        first = torch.rand(len(shares), generator=self.generator).to(shares) < shares[:, 0].detach()
         passing = torch.stack([first, ~first], dim=1).to(shares)
         # In this order, the gate of the path that does not pass is exactly 0.
         gates = (passing - shares.detach()) + shares

@@ -14,7 +14,7 @@ from mobinas.arch.architecture import Task
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
-from mobinas.supernet.relaxation import Judge, Method, Mixture, Relaxation
+from mobinas.supernet.relaxation import Judge, Method, Mixture, Relaxation, best_judged
 
 _JUDGED = 50
 
@@ -45,7 +45,7 @@ class RandomRelaxation(Relaxation):
 def _best_of_many(relaxation: Relaxation, judge: Judge, space: SearchSpace, seed: int) -> Genotype:
     rng = random.Random(seed)
     drawn = [space.sample(rng).body.genotype for _ in range(_JUDGED)]
-    return max(drawn, key=lambda genotype: judge(Mixture.of(genotype, relaxation.ops)))
+    return best_judged(drawn, judge, relaxation.ops)
 
 
 METHOD = Method(

@@ -1,0 +1,109 @@
+"""Many candidates, each trained for a while in a worker process and judged on the select part."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobinas.arch.architecture import Architecture
+from mobinas.arch.space import SearchSpace
+from mobinas.files import write_atomic
+from mobinas.nets.module import GraphModule
+from mobinas.pipeline.context import Job
+from mobinas.pipeline.supernet import ELASTIC
+from mobinas.pipeline.workers import PackedPart, Work, run_all, worker_count
+from mobinas.progress import Progress
+from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.train.evaluate import evaluate
+from mobinas.train.loop import train
+from mobinas.train.recipe import Recipe
+from mobinas.train.splits import Normalisation, Part, Splits
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a worker needs for any of them.
+
+    Attributes:
+        directory: Of the run.
+        space: Of its elastic supernet.
+        by_name: The architectures.
+        training: What they are trained on.
+        select: What judges them.
+        normalisation: What is done to the pixels.
+        recipe: How they are trained.
+        seed: Draws order, augmentation and dropout.
+    """
+
+    directory: Path
+    space: SearchSpace
+    by_name: Mapping[str, Architecture]
+    training: PackedPart
+    select: PackedPart
+    normalisation: Normalisation
+    recipe: Recipe
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        space: SearchSpace,
+        architectures: Iterable[Architecture],
+        splits: Splits,
+        training: Part,
+        recipe: Recipe,
+    ) -> "Candidates":
+        """Packs what workers are sent."""
+        return cls(
+            job.folder.path,
+            space,
+            {architecture.name: architecture for architecture in architectures},
+            PackedPart.of(training),
+            PackedPart.of(splits.select),
+            splits.normalisation,
+            recipe,
+            job.config.seed,
+        )
+
+    def supernet(self) -> ElasticSupernet:
+        """The run's, as trained."""
+        return ElasticSupernet.load(self.directory / ELASTIC, self.space)
+
+    def trained_accuracy(self, module: GraphModule, resolution: int, progress: Progress) -> float:
+        """Trains a network in place; its accuracy on the select part."""
+        train(
+            module,
+            self.training.part(),
+            self.recipe,
+            resolution=resolution,
+            normalisation=self.normalisation,
+            seed=self.seed,
+            progress=progress,
+        )
+        return evaluate(module, self.select.part(), resolution=resolution, normalisation=self.normalisation)
+
+    def keep(self, file: str, found: Any) -> None:
+        """Writes what was found out about a candidate, as `judge_all` reads it."""
+        write_atomic(self.directory / file, json.dumps(found) + "\n")
+
+
+def judge_all(job: Job, candidates: Candidates, work: Work, kept: str, progress: Progress) -> dict[str, Any]:
+    """What `work` found out about each candidate, by name; only what is not kept yet is done.
+
+    Args:
+        job: Its run folder keeps the findings.
+        candidates: Sent to the workers.
+        work: Called with them and the file that it must `keep` its finding in, ``<kept>/<name>.json``.
+        kept: Folder of the findings, relative to the run folder.
+        progress: Told how many are done.
+    """
+    files = {f"{kept}/{name}.json": name for name in candidates.by_name}
+    missing = [file for file in files if not job.folder.is_finished(file)]
+    done, workers = len(files) - len(missing), worker_count(job.config.train.workers, len(files))
+    for file in run_all(work, candidates, missing, workers, lambda *_: None):
+        job.folder.finish(file)
+        done += 1
+        progress(done, len(files), f"{files[file]} tried")
+    return {name: json.loads((job.folder.path / file).read_text()) for file, name in files.items()}
