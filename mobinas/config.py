@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from mobinas.arch.architecture import Stem, Task
+from mobinas.arch.architecture import CELL_STRIDE, STEM_STRIDE, Stem, Task
 from mobinas.arch.ops import op_set
 from mobinas.arch.space import PRESETS, SearchSpace, preset
 from mobinas.errors import ConfigError, did_you_mean
@@ -54,7 +54,7 @@ class SpaceSection(_Section):
         """
         if self.preset is not None:
             return preset(self.preset, task)
-        stride = 32 if self.stem == "imagenet" else 4
+        stride = STEM_STRIDE[self.stem] * CELL_STRIDE
         sizes = self.resolutions or _sizes_near(image_size, stride)
         nested = not isinstance(self.ops, str) and any(not isinstance(op, str) for op in self.ops)
         op_sets = tuple(op_set(ops) for ops in self.ops) if nested else (op_set(self.ops),)  # type: ignore[arg-type]

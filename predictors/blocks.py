@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from mobinas.arch.architecture import Architecture
+from mobinas.arch.architecture import CELL_STRIDE, Architecture
 from mobinas.arch.genotype import N_INPUTS, Cell, Edge, Genotype
 from mobinas.arch.ops import OPS
 from mobinas.graph.layers import BatchNorm2d, Conv2d, Graph, Linear
@@ -81,7 +81,7 @@ def _tables(skeleton: Architecture) -> tuple[Floats, Floats, Floats]:
     normal = np.zeros((len(_PARTS), len(FEATURE_NAMES)))
     reduction = np.zeros_like(normal)
     width = body.width
-    size = skeleton.resolution * 4 // body.stride
+    size = skeleton.resolution * CELL_STRIDE // body.stride
     for index in range(body.depth):
         if index in body.reductions:
             width, size = width * 2, size // 2

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from mobinas.arch.architecture import Architecture, CellBody, Task
+from mobinas.arch.architecture import STEM_STRIDE, Architecture, CellBody, Task
 from mobinas.arch.genotype import N_INPUTS, Cell, Edge, Genotype
 from mobinas.arch.ops import OP_SETS, OPS
 from mobinas.arch.space import SearchSpace
@@ -30,15 +30,15 @@ def genotypes(max_nodes: int = 4) -> st.SearchStrategy[Genotype]:
 
 @st.composite
 def architectures(draw: st.DrawFn, max_nodes: int = 3, max_depth: int = 5) -> Architecture:
-    """Small architectures of both stems, from arbitrary cells."""
-    imagenet = draw(st.booleans())
+    """Small architectures of all stems, from arbitrary cells."""
+    stem = draw(st.sampled_from(list(STEM_STRIDE)))
     body = CellBody(
         draw(genotypes(max_nodes)),
         draw(st.integers(2, max_depth)),
         2 * draw(st.integers(1, 4)),
-        "imagenet" if imagenet else "cifar",
+        stem,
     )
-    resolution = body.stride * draw(st.integers(1, 3 if imagenet else 6))
+    resolution = body.stride * draw(st.integers(1, 3 if stem == "imagenet" else 6))
     return Architecture(body, resolution, Task(draw(st.integers(2, 12)), draw(st.integers(1, 4))))
 
 

@@ -7,8 +7,10 @@ from typing import Any, Literal, get_args
 from mobinas.arch.genotype import Genotype, digest_of
 from mobinas.errors import ArchitectureError
 
-Stem = Literal["cifar", "imagenet"]
-STEM_STRIDE: dict[Stem, int] = {"cifar": 1, "imagenet": 8}
+Stem = Literal["cifar", "strided", "imagenet"]
+STEM_STRIDE: dict[Stem, int] = {"cifar": 1, "strided": 2, "imagenet": 8}
+CELL_STRIDE = 4
+"""Of the two reduction cells together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class CellBody:
         genotype: The two cells.
         depth: Number of cells.
         width: Channels of a node in the first cells; doubled by each reduction cell.
-        stem: ``cifar`` (one convolution, stride 1) or ``imagenet`` (three, stride 8).
+        stem: ``cifar`` (one convolution, stride 1), ``strided`` (two, stride 2: cells at half the size of the
+            image, which the network itself brings there) or ``imagenet`` (three, stride 8).
     """
 
     genotype: Genotype
@@ -59,7 +62,7 @@ class CellBody:
     @property
     def stride(self) -> int:
         """Input pixels per pixel of the last cell, along one axis."""
-        return STEM_STRIDE[self.stem] * 4
+        return STEM_STRIDE[self.stem] * CELL_STRIDE
 
 
 @dataclass(frozen=True, slots=True)

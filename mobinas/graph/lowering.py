@@ -97,9 +97,16 @@ def lower_op(op: str, shape: Shape, *, stride: int, search: bool = False) -> Gra
 
 def _stem(b: GraphBuilder, body: CellBody) -> tuple[_Feature, _Feature]:
     channels, width = b.shape(0)[0], body.width
+    wide = _STEM_WIDTH_FACTOR * width
     if body.stem == "cifar":
-        wide = _STEM_WIDTH_FACTOR * width
         feature = _Feature(_conv_bn(b, "stem0", 0, Conv2d(channels, wide, (3, 3), padding=(1, 1))), "stem", 0)
+        return feature, feature
+    if body.stem == "strided":
+        x = _conv_bn(b, "stem0", 0, Conv2d(channels, wide // 2, (3, 3), padding=(1, 1)))
+        x = _conv_bn(
+            b, "stem1", b.add("stem0/relu", ReLU(), x), Conv2d(wide // 2, wide, (3, 3), (2, 2), (1, 1))
+        )
+        feature = _Feature(x, "stem", 0)
         return feature, feature
     half = Conv2d(channels, width // 2, (3, 3), (2, 2), (1, 1))
     x = b.add("stem0/relu", ReLU(), _conv_bn(b, "stem0/a", 0, half))

@@ -62,7 +62,7 @@ def test_reductions_lie_at_thirds(depth: int, reductions: tuple[int, int]) -> No
         (lambda g: CellBody(g, 1, 4), "depth is 1"),
         (lambda g: CellBody(g, 3, 5), "width is 5"),
         (lambda g: CellBody(g, 3, 0), "width is 0"),
-        (lambda g: CellBody(g, 3, 4, "vgg"), "stem is 'vgg'; choose from cifar, imagenet"),
+        (lambda g: CellBody(g, 3, 4, "vgg"), "stem is 'vgg'; choose from cifar, strided, imagenet"),
         (lambda g: Architecture(CellBody(g, 3, 4), 10, Task(2)), "multiple of 4"),
         (lambda g: Architecture(CellBody(g, 3, 4), 0, Task(2)), "resolution is 0"),
         (lambda g: Architecture(CellBody(g, 3, 4, "imagenet"), 48, Task(2)), "multiple of 32"),

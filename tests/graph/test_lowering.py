@@ -33,7 +33,7 @@ def test_graphs_are_well_formed(architecture: Architecture) -> None:
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("stem", ["cifar", "strided", "imagenet"])
 def test_segments_sum_to_the_channels(in_channels: int, stem: str) -> None:
     body = CellBody(published("NASNet"), 4, 4, stem)  # type: ignore[arg-type]
     for node in lower(Architecture(body, 32, Task(10, in_channels))).nodes:
@@ -64,7 +64,7 @@ def last_map(graph: Graph) -> Node:
     return next(n for n in reversed(graph.nodes) if n.shape[1] > 1 or n.name.endswith("concat"))
 
 
-@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("stem", ["cifar", "strided", "imagenet"])
 @pytest.mark.parametrize("depth", [2, 3, 5, 8])
 def test_the_classifier_sees_the_resolution_divided_by_the_stride(stem: str, depth: int) -> None:
     body = CellBody(published("DARTS_V2"), depth, 4, stem)  # type: ignore[arg-type]

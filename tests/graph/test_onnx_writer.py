@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from mobinas.arch.architecture import Architecture, CellBody, Task
+from mobinas.arch.architecture import Architecture, CellBody, Stem, Task
 from mobinas.arch.genotype import published, published_names
 from mobinas.arch.ops import OPS, op_set
 from mobinas.arch.space import SearchSpace
@@ -82,8 +82,9 @@ def test_published_cells_compute_what_torch_computes(name: str) -> None:
     assert_same_function(lower(Architecture(CellBody(published(name), depth=3, width=4), 8, Task(10))))
 
 
-def test_the_imagenet_stem_computes_what_torch_computes() -> None:
-    body = CellBody(published("DARTS_V1"), depth=3, width=4, stem="imagenet")
+@pytest.mark.parametrize("stem", ["strided", "imagenet"])
+def test_the_other_stems_compute_what_torch_computes(stem: Stem) -> None:
+    body = CellBody(published("DARTS_V1"), depth=3, width=4, stem=stem)
     assert_same_function(lower(Architecture(body, 64, Task(7))))
 
 

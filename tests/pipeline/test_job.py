@@ -46,7 +46,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _start(directory: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "mobinas", "run", "smoke", "--out", str(directory)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs with SIGINT ignored, which a child would inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def _complete(process: "subprocess.Popen[str]") -> str:

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from mobinas.arch.architecture import Architecture, CellBody, Task
+from mobinas.arch.architecture import Architecture, CellBody, Stem, Task
 from mobinas.arch.genotype import Cell, Edge, Genotype, published, published_names
 from mobinas.arch.ops import op_set
 from mobinas.arch.space import SearchSpace
@@ -25,11 +25,12 @@ def test_tables_equal_lowering_on_random_cells(seed: int) -> None:
     np.testing.assert_array_equal(architecture_features(architectures), [slow(a) for a in architectures])
 
 
+@pytest.mark.parametrize("stem", ["strided", "imagenet"])
 @pytest.mark.parametrize("seed", range(3))
-def test_tables_equal_lowering_where_edges_share_pools_and_skips(seed: int) -> None:
+def test_tables_equal_lowering_where_edges_share_pools_and_skips(seed: int, stem: Stem) -> None:
     ops = ("skip_connect", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3")
     rng = random.Random(seed)
-    space = SearchSpace(Task(10, 3), (32,), (2, 6), (4,), (ops,), stem="imagenet")
+    space = SearchSpace(Task(10, 3), (32,), (2, 6), (4,), (ops,), stem=stem)
     architectures = [space.sample(rng) for _ in range(15)]
     np.testing.assert_array_equal(architecture_features(architectures), [slow(a) for a in architectures])
 

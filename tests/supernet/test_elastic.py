@@ -34,7 +34,7 @@ def digits() -> Splits:
     return split(load_data("digits", limit=500), seed=0)
 
 
-@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("stem", ["cifar", "strided", "imagenet"])
 def test_names_and_full_shapes_agree_over_all_depths(stem: str) -> None:
     space = SearchSpace(Task(10, 3), (32,), tuple(range(2, 9)), (8,), (OPS,), nodes=3, stem=stem)
     seen: dict[str, torch.Size] = {}
