@@ -96,7 +96,10 @@ def ours(method: str) -> torch.nn.Module:
 
     space = SearchSpace(Task(CLASSES, 3), (RESOLUTION,), (DEPTH,), (WIDTH,), (op_set("darts"),), nodes=4)
     relaxation = find_method(method).relax(search_ops(space), space.nodes, 0)
-    return SearchNetwork(space, relaxation, resolution=RESOLUTION, depth=DEPTH, width=WIDTH, seed=0)
+    partial = find_method(method).stages[0].partial
+    return SearchNetwork(
+        space, relaxation, resolution=RESOLUTION, depth=DEPTH, width=WIDTH, seed=0, partial=partial
+    )
 
 
 def reference(folder: str) -> torch.nn.Module:

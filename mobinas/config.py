@@ -98,6 +98,9 @@ class SupernetSection(_Section):
     warm_up_share: float | None = Field(None, ge=0, lt=1)
     order: int = Field(1, ge=1, le=2, description="2 differentiates through a step of the weights")
     guards: tuple[str, ...] | None = Field(None, description="against collapse; the method's own without")
+    latency_weight: float | None = Field(
+        None, ge=0, description="of the expected latency; the method's without"
+    )
     batch_size: int = Field(64, ge=2)
     width: int | None = Field(None, ge=2)
     depth: int | None = Field(None, ge=2)

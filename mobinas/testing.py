@@ -36,6 +36,7 @@ from mobinas.runtime import open_session, run_batches
 from mobinas.search.choice_space import Choices, ChoiceSpace
 from mobinas.search.study import pareto_search
 from mobinas.supernet.bilevel import BilevelSearch, search_supernet
+from mobinas.supernet.methods import METHODS
 from mobinas.supernet.settings import MethodSettings
 from mobinas.targets.target import Target
 from mobinas.train.data import load_data
@@ -105,8 +106,9 @@ class MethodContract:
         """A few digits."""
         return split(load_data("digits", limit=400), seed=0)
 
-    def settings(self, method: str, epochs: int = 2) -> MethodSettings:
-        """Of a search of seconds."""
+    def settings(self, method: str, epochs: int | None = None) -> MethodSettings:
+        """Of a search of seconds; by default 2 epochs, or more where the method has more stages."""
+        epochs = epochs or max(2, len(METHODS[method].stages))
         return MethodSettings(method=method, epochs=epochs, batch_size=64, warm_up_share=0.0)
 
     def test_every_parameter_is_in_one_optimiser(self, method: str) -> None:
@@ -114,7 +116,7 @@ class MethodContract:
         search = self.search(method)
         weights, alphas = (
             {id(p) for group in (optimiser.param_groups if optimiser else ()) for p in group["params"]}
-            for optimiser in (search.weight_optimiser, search.alpha_optimiser)
+            for optimiser in (search.stage.weight_optimiser, search.stage.alpha_optimiser)
         )
         assert not weights & alphas
         assert weights | alphas == {id(p) for p in search.network.parameters()}
@@ -137,32 +139,35 @@ class MethodContract:
         assert not all(map(torch.equal, old_weights, weights))
 
     def test_it_learns_and_reports(self, method: str) -> None:
-        """The loss falls; each epoch is told once; the genotype is one of the space."""
+        """The loss falls along a stage; each epoch is told once; the genotype is one of the space."""
         told: list[int] = []
-        settings = self.settings(method, 4)
+        settings = self.settings(method, 4 * len(METHODS[method].stages))
         result = search_supernet(
             SPACE, self.images(), settings, seed=0, progress=lambda done, _total, _text: told.append(done)
         )
-        assert told == [1, 2, 3, 4]
-        assert result.history[-1].weight_loss < result.history[0].weight_loss
+        assert told == list(range(1, settings.epochs + 1))
+        assert result.history[-1].weight_loss < result.history[-4].weight_loss
         assert SPACE.contains(Architecture(CellBody(result.genotype, 3, 4), 8, SPACE.task))
         assert all(0 <= r.alpha_entropy <= 1 and 0 <= (r.skip_share or 0) <= 1 for r in result.history)
 
     def test_a_resumed_search_ends_with_the_same_bits(self, method: str, tmp_path: Path) -> None:
-        """Stopped within its second epoch."""
+        """Stopped within each epoch from the second on."""
         path, settings, images = tmp_path / "search.pt", self.settings(method), self.images()
         whole = search_supernet(SPACE, images, settings, seed=0)
+        stops = list(range(2, settings.epochs + 1))
 
         def stop(done: int, _total: int, _text: str) -> None:
-            if done == 2:
+            if done in stops:
+                stops.remove(done)
                 raise InterruptedError
 
-        try:
-            search_supernet(SPACE, images, settings, seed=0, progress=stop, checkpoint=path)
-        except InterruptedError:
-            assert path.exists()
-        else:
-            raise AssertionError("the search was not interrupted")
+        while stops:
+            try:
+                search_supernet(SPACE, images, settings, seed=0, progress=stop, checkpoint=path)
+            except InterruptedError:
+                assert path.exists()
+            else:
+                raise AssertionError("the search was not interrupted")
         try:
             search_supernet(SPACE, images, settings, seed=1, checkpoint=path)
         except TrainingError as error:

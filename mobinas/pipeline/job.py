@@ -115,7 +115,7 @@ def _run_steps(job: "Job") -> None:
     with next(steps) as progress:
         predictor = profile(job, space, progress)
     with next(steps) as progress:
-        cells = search_cells(job, space, splits, progress)
+        cells = search_cells(job, space, splits, predictor, progress)
     with next(steps) as progress:
         supernet = elastic(job, space, splits, cells, progress)
     with next(steps) as progress:

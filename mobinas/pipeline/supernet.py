@@ -12,14 +12,19 @@ from mobinas.progress import Progress
 from mobinas.supernet.bilevel import search_supernet
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
+from mobinas.supernet.expected_latency import OpLatencies
 from mobinas.supernet.history import EpochRecord, SupernetResult
-from mobinas.supernet.settings import MethodSettings
+from mobinas.supernet.network import search_ops
+from mobinas.supernet.settings import MethodSettings, network_size
 from mobinas.train.splits import Splits
+from predictors.models.latency import LatencyPredictor
 
 ELASTIC = "elastic.pt"
 
 
-def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progress) -> SupernetResult:
+def search_cells(
+    job: Job, space: SearchSpace, splits: Splits, predictor: LatencyPredictor, progress: Progress
+) -> SupernetResult:
     """Runs the one-shot method; a stored result is loaded."""
     section, seed = job.config.supernet, job.config.seed
     parts = at_most(splits, section.images, seed)
@@ -33,11 +38,27 @@ def search_cells(job: Job, space: SearchSpace, splits: Splits, progress: Progres
         warm_up_share=section.warm_up_share,
         order=section.order,
         guards=section.guards,
+        latency_weight=section.latency_weight,
+        target_latency_s=None if job.config.target_latency_ms is None else job.config.reference_s,
     )
     checkpoint = job.folder.path / "supernet.checkpoint.pt"
 
     def make() -> dict[str, Any]:
-        result = search_supernet(space, parts, settings, seed=seed, progress=progress, checkpoint=checkpoint)
+        latencies = OpLatencies.of(
+            lambda networks: predictor.predict(networks).mean_s.tolist(),
+            space,
+            search_ops(space),
+            network_size(space, settings),
+        )
+        result = search_supernet(
+            space,
+            parts,
+            settings,
+            seed=seed,
+            latencies=latencies,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
         return {
             "probabilities": result.probabilities.to_json(),
             "genotype": result.genotype.to_json(),

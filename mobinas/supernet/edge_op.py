@@ -17,7 +17,7 @@ from mobinas.supernet.normed_sum import PointwiseNorm, Term, edge_weights, norme
 _FEW_CHANNELS = 16
 
 
-class _EdgeConv(nn.Module):
+class EdgeConv(nn.Module):
     """One convolution per edge, as one call.
 
     Attributes:
@@ -31,6 +31,7 @@ class _EdgeConv(nn.Module):
         self.weight = edge_weights(edges, shape, generator)
 
     def forward(self, x: Tensor, per_edge: bool, rows: list[int] | None = None, phases: int = 1) -> Tensor:
+        """Convolves an input of each edge (`per_edge`) or one for all; `rows` and `phases` as in `Term`."""
         layer, k = self.layer, self.edges
         weight: Tensor = self.weight
         if rows is not None:
@@ -41,7 +42,7 @@ class _EdgeConv(nn.Module):
         return conv2d(x, weight, None, layer.stride, padding, dilation, groups)
 
 
-class _EdgeNorm(nn.Module):
+class EdgeNorm(nn.Module):
     """Batch normalisation without parameters; statistics per edge where the values differ by edge."""
 
     running_mean: Tensor
@@ -54,6 +55,7 @@ class _EdgeNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(edges * channels))
 
     def forward(self, x: Tensor, rows: list[int] | None = None) -> Tensor:
+        """Normalises [batch, edges * channels, height, width], of these edges."""
         mean, var = self.running_mean, self.running_var
         if rows is not None and self.edges > 1:
             mean, var = (s.view(self.edges, -1)[rows].flatten() for s in (mean, var))
@@ -96,9 +98,9 @@ class EdgeOp(nn.Module):
                 case Conv2d(in_channels=n, out_channels=m) if position in self._melted:
                     self.layers[node.name] = PointwiseNorm(n, m, edges, generator)
                 case Conv2d():
-                    self.layers[node.name] = _EdgeConv(node.layer, edges, generator)
+                    self.layers[node.name] = EdgeConv(node.layer, edges, generator)
                 case BatchNorm2d() if node.inputs[0] not in self._melted:
-                    self.layers[node.name] = _EdgeNorm(node.layer.channels, edges if differs else 1)
+                    self.layers[node.name] = EdgeNorm(node.layer.channels, edges if differs else 1)
                 case _:
                     pass
 

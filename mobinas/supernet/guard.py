@@ -11,13 +11,14 @@ from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.supernet.history import EpochRecord
 from mobinas.supernet.relaxation import Judge, Mixture, Relaxation
+from mobinas.supernet.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
     """A remedy against collapse, as chosen by name.
 
-    All hooks that get `share` are told how far the search is: 0 in the first epoch, 1 in the last.
+    All hooks that get `share` are told how far the stage is: 0 in its first epoch, 1 in its last.
 
     Attributes:
         name: Key in `GUARDS`.
@@ -31,6 +32,7 @@ class Guard:
         derive: Finds the genotype, from the probabilities, the space and a judge of mixtures.
         mixed_only: Whether it needs a method whose edges mix all ops.
         eigenvalue: Whether each epoch must record the dominant eigenvalue.
+        stages: Take the place of the method's, which must have a single one.
     """
 
     name: str
@@ -42,3 +44,4 @@ class Guard:
     derive: Callable[[Probabilities, SearchSpace, Judge], Genotype] | None = None
     mixed_only: bool = False
     eigenvalue: bool = False
+    stages: tuple[Stage, ...] = ()

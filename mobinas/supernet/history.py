@@ -24,6 +24,8 @@ class EpochRecord:
             images of the alphas part; None for methods that never mix ops.
         eigenvalue: Dominant eigenvalue of the Hessian of the loss on the alphas part in the architecture
             parameters; None unless a guard asks.
+        expected_latency_s: Latency that the strengths of ops and edges expect, at the size of the search
+            network; None where the search does not know the latencies of ops.
     """
 
     weight_loss: float
@@ -35,6 +37,7 @@ class EpochRecord:
     seconds: float
     discretisation_gap: float | None = None
     eigenvalue: float | None = None
+    expected_latency_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

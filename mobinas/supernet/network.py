@@ -138,6 +138,7 @@ class SearchNetwork(nn.Module):
         depth: int,
         width: int,
         seed: int,
+        partial: int = 1,
     ) -> None:
         """Builds the network in channels_last.
 
@@ -148,13 +149,12 @@ class SearchNetwork(nn.Module):
             depth: Number of cells.
             width: Channels of a node in the first cells.
             seed: Draws the initial weights.
+            partial: K, where 1/K of the channels enter the mixed ops.
 
         Raises:
-            ArchitectureError: The width is no multiple of the relaxation's partial factor, or a size that
-                cannot be.
+            ArchitectureError: The width is no multiple of the partial factor, or a size that cannot be.
         """
         super().__init__()
-        partial = relaxation.partial
         if width % partial or (width // partial) % 2:
             raise ArchitectureError(
                 f"width {width} with 1/{partial} of the channels in mixed ops: "

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mobinas.arch.genotype import N_INPUTS, Cell, Genotype
 from mobinas.arch.probabilities import Probabilities, edge_slots
 from mobinas.arch.space import SearchSpace
+from mobinas.supernet.stage import Stage
 
 # Xu et al. and Liu et al. start all alphas near zero, so that no op has a lead.
 INITIAL_STD = 1e-3
@@ -59,10 +60,7 @@ class Relaxation(nn.Module, ABC):
     Attributes:
         ops: Names of the ops.
         nodes: Intermediate nodes per cell.
-        partial: K, where 1/K of the channels enter the mixed ops.
     """
-
-    partial: int = 1
 
     def __init__(self, ops: Sequence[str], nodes: int) -> None:
         super().__init__()
@@ -72,9 +70,18 @@ class Relaxation(nn.Module, ABC):
         """Called before each epoch.
 
         Args:
-            share: How far the search is: 0 in the first epoch, 1 in the last.
+            share: How far the stage is: 0 in its first epoch, 1 in its last.
             generator: Whatever the epoch draws comes from it, so that a resumed search repeats it.
         """
+
+    def narrow(self, kept: float, generator: torch.Generator) -> None:
+        """Called before each stage but the first.
+
+        Args:
+            kept: Share of all ops that the stage leaves on each edge.
+            generator: See `begin_epoch`.
+        """
+        assert kept == 1.0, f"{type(self).__name__} keeps all ops"
 
     @abstractmethod
     def forward(self) -> Mixture:
@@ -87,6 +94,10 @@ class Relaxation(nn.Module, ABC):
             run: Passes a batch of the alphas part through the network.
         """
         return run(self())[0]
+
+    def strengths(self) -> tuple[Tensor, Tensor] | None:
+        """[edges, ops] strengths of ops on edges in both cells, differentiable; None where there are none."""
+        return None
 
     @abstractmethod
     def probabilities(self) -> Probabilities:
@@ -112,15 +123,24 @@ class AlphaRelaxation(Relaxation):
         """Draws from the epoch's generator from here on."""
         self.generator = generator
 
+    def shares(self) -> tuple[Tensor, Tensor]:
+        """[edges, ops] softmaxed alphas of the normal and of the reduction cells."""
+        return torch.softmax(self.normal, dim=1), torch.softmax(self.reduction, dim=1)
+
+    def strengths(self) -> tuple[Tensor, Tensor]:
+        """The shares; all edges are as strong."""
+        return self.shares()
+
     def probabilities(self) -> Probabilities:
-        """Softmaxed alphas; every edge has the same share."""
+        """The shares; every edge has the same."""
         with torch.no_grad():
-            rows = [torch.softmax(a.double(), dim=1).tolist() for a in (self.normal, self.reduction)]
+            rows = [table.tolist() for table in self.shares()]
         even = [1.0] * len(self.normal)
         return Probabilities.of(self.ops, rows[0], rows[1], even, even)
 
 
-# The loss of a mixture on one batch, and its accuracy there in [0, 1].
+# The loss of a mixture on one batch, and its reward: its accuracy there in [0, 1] and, where the search knows
+# the latencies of ops, how fast it is.
 Run = Callable[[Mixture], tuple[Tensor, float]]
 
 # The accuracy of a mixture with the shared weights, on the part that trains the architecture.
@@ -136,12 +156,16 @@ class Method:
         summary: What it does, in one line.
         when: When to take it, in one line.
         relax: Makes the relaxation from ops, nodes and a seed.
-        warm_up_share: Share of the epochs before the architecture parameters move.
+        warm_up_share: Share of a stage's epochs before the architecture parameters move.
         learning_rate: Of the architecture parameters, as published.
         derive: Finds the genotype at the end from the relaxation, a judge of mixtures, the space and a seed;
             without one, it is the mode of the probabilities.
-        mixes: Whether every edge computes all ops, weighted by differentiable parameters.
+        mixes: Whether the ops of an edge are computed together, weighted by differentiable parameters.
+        draws: Whether two passes of the same parameters may differ.
         guards: Against collapse, by default.
+        stages: What the search network is rebuilt for along the way.
+        latency_weight: By default, of the expected latency in the loss or the reward.
+        rewards: Whether it learns from rewards instead of the gradient of the loss.
     """
 
     name: str
@@ -152,7 +176,11 @@ class Method:
     learning_rate: float
     derive: Callable[[Relaxation, Judge, SearchSpace, int], Genotype] | None = None
     mixes: bool = True
+    draws: bool = False
     guards: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = (Stage(),)
+    latency_weight: float = 0.0
+    rewards: bool = False
 
 
 class MovingBaseline(nn.Module):

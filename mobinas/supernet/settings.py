@@ -7,6 +7,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
 from mobinas.supernet.guards import find_guard
 from mobinas.supernet.methods import find_method
+from mobinas.supernet.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class MethodSettings:
         order: 2 for architecture gradients through a step of the weights (Liu et al., 2019, eq. 7), about
             three times the time of 1, which takes the weights as they are.
         guards: Keys in `GUARDS`; by default the method's.
+        latency_weight: Exponent of the expected latency, see `LatencyTerm`; by default the method's.
+        target_latency_s: Below which no saving counts; None for all savings.
     """
 
     method: str = "darts"
@@ -49,32 +52,68 @@ class MethodSettings:
     warm_up_share: float | None = None
     order: int = 1
     guards: tuple[str, ...] | None = None
+    latency_weight: float | None = None
+    target_latency_s: float | None = None
 
     def __post_init__(self) -> None:
         method = find_method(self.method)
-        if self.order not in (1, 2) or (self.order == 2 and not method.mixes):
+        if self.order not in (1, 2) or (self.order == 2 and (method.draws or not method.mixes)):
+            takes = method.mixes and not method.draws
             raise ConfigError(
-                f"order is {self.order}; it is 1, or 2 for methods whose edges mix all ops"
-                f"{'' if method.mixes else f', which {method.name} does not'}"
+                f"order is {self.order}; it is 1, or 2 for methods whose edges mix all ops without a draw"
+                f"{'' if takes else f', which {method.name} does not'}"
             )
         for guard in map(find_guard, self.guards or ()):
+            if guard.stages and len(method.stages) > 1:
+                raise ConfigError(
+                    f"guard '{guard.name}' sets the stages of a search, but {method.name} has its own; "
+                    "leave it out"
+                )
+            if guard.eigenvalue and method.draws:
+                raise ConfigError(
+                    f"guard '{guard.name}' needs a loss that two passes agree on, but {method.name} draws; "
+                    "leave it out"
+                )
             if guard.mixed_only and not method.mixes:
                 raise ConfigError(
                     f"guard '{guard.name}' needs a method whose edges mix all ops, which {method.name} does "
                     "not; leave it out"
                 )
+        if len(self.stages) > 1 and self.epochs < len(self.stages):
+            raise ConfigError(
+                f"epochs is {self.epochs}; a search in {len(self.stages)} stages needs at least as many"
+            )
         for name in ("epochs", "batch_size", "learning_rate", "gradient_clip", "alpha_learning_rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is {value}; it must be above 0")
+        if (self.latency_weight or 0) < 0:
+            raise ConfigError(f"latency_weight is {self.latency_weight}; it must be 0 or above")
+        if self.latency_weight and not method.learning_rate:
+            raise ConfigError(
+                f"latency_weight is {self.latency_weight}, but {method.name} learns nothing from it"
+            )
         if self.batch_size < 2:
             raise ConfigError(f"batch_size is {self.batch_size}; batch normalisation needs at least 2")
         if self.warm_up_share is not None and not 0 <= self.warm_up_share < 1:
             raise ConfigError(f"warm_up_share is {self.warm_up_share}; it must be from 0 to below 1")
 
+    @property
+    def latency_exponent(self) -> float:
+        """`latency_weight`, or the method's."""
+        return find_method(self.method).latency_weight if self.latency_weight is None else self.latency_weight
 
-def network_size(space: SearchSpace, settings: MethodSettings, multiple: int) -> tuple[int, int, int]:
-    """Resolution, depth and width of the search network; the width a multiple of `multiple` unless given."""
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Those of a guard that sets them, else the method's."""
+        method = find_method(self.method)
+        names = method.guards if self.guards is None else self.guards
+        return next((guard.stages for guard in map(find_guard, names) if guard.stages), method.stages)
+
+
+def network_size(space: SearchSpace, settings: MethodSettings) -> tuple[int, int, int]:
+    """Resolution, depth and width of the search network in the first stage."""
+    multiple = 2 * max(stage.partial for stage in settings.stages)
     depths = sorted(space.depths)
     depth = settings.depth or next((d for d in depths if d >= 3), depths[-1])
     widths = sorted(space.widths)

@@ -33,8 +33,8 @@ def _copy(parameters) -> list[torch.Tensor]:  # type: ignore[no-untyped-def]
 
 def test_the_architecture_moves_by_adam_as_published(digits: Splits) -> None:
     search = BilevelSearch(SPACE, digits, _settings(), 0)
-    assert isinstance(search.alpha_optimiser, torch.optim.Adam)
-    assert search.alpha_optimiser.defaults["betas"] == (0.5, 0.999)
+    assert isinstance(search.stage.alpha_optimiser, torch.optim.Adam)
+    assert search.stage.alpha_optimiser.defaults["betas"] == (0.5, 0.999)
 
 
 def test_each_step_reads_its_own_part(digits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,12 +52,12 @@ def test_each_step_reads_its_own_part(digits: Splits, monkeypatch: pytest.Monkey
 def test_the_alpha_step_is_adam_on_the_gradient_of_its_batch(digits: Splits) -> None:
     search = BilevelSearch(SPACE, digits, _settings(), 0)
     network, positions = search.network, torch.arange(64)
-    images = digits.normalisation(digits.alphas.batch(positions, search.resolution))
+    images = digits.normalisation(digits.alphas.batch(positions, search.stage.resolution))
     loss = torch.nn.functional.cross_entropy(network(images), digits.alphas.labels[positions])
     alphas = network.relaxation.normal
     (gradient,) = torch.autograd.grad(loss, [alphas])
     gradient = gradient + 1e-3 * alphas.detach()
-    expected = alphas.detach() - search.alpha_learning_rate * gradient / (gradient.abs() + 1e-8)
+    expected = alphas.detach() - search.stage.alpha_learning_rate * gradient / (gradient.abs() + 1e-8)
     search.alpha_step(positions)
     torch.testing.assert_close(alphas.detach(), expected, rtol=1e-3, atol=1e-6)
 
@@ -71,7 +71,7 @@ def test_warm_up_leaves_the_architecture_alone(digits: Splits) -> None:
     assert search.history[0].alpha_loss is None
     assert search.epoch()
     assert search.history[1].alpha_loss is not None
-    assert BilevelSearch(SPACE, digits, MethodSettings("pc-darts", 50), 0).warm_up_epochs == 15
+    assert BilevelSearch(SPACE, digits, MethodSettings("pc-darts", 50), 0).stage.warm_up_epochs == 15
 
 
 def test_a_torn_checkpoint_is_made_again(digits: Splits, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -112,9 +112,9 @@ def test_entropy_and_the_likeliest_set() -> None:
 
 
 def test_the_network_follows_the_space() -> None:
-    assert network_size(SPACE, MethodSettings(), 2) == (8, 3, 4)
-    assert network_size(SPACE, MethodSettings(), 8) == (8, 3, 8)
-    assert network_size(SPACE, MethodSettings(resolution=16, depth=4, width=16), 8) == (16, 4, 16)
+    assert network_size(SPACE, MethodSettings()) == (8, 3, 4)
+    assert network_size(SPACE, MethodSettings("pc-darts")) == (8, 3, 8)
+    assert network_size(SPACE, MethodSettings(resolution=16, depth=4, width=16)) == (16, 4, 16)
 
 
 def test_bad_settings(digits: Splits) -> None:

@@ -36,8 +36,16 @@ def _network(method: str, space: SearchSpace, *, depth: int = 3, width: int = 8)
         generator = torch.Generator().manual_seed(2)
         for parameter in relaxation.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    resolution = space.resolutions[0]
-    return SearchNetwork(space, relaxation, resolution=resolution, depth=depth, width=width, seed=0)
+    partial = METHODS[method].stages[0].partial
+    return SearchNetwork(
+        space,
+        relaxation,
+        resolution=space.resolutions[0],
+        depth=depth,
+        width=width,
+        seed=0,
+        partial=partial,
+    )
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -82,8 +90,9 @@ def test_logits_and_all_gradients_equal_the_naive_network(method: str, ops: tupl
 def test_a_sampled_cell_equals_the_mixed_one_of_the_same_weights(partial: int) -> None:
     space = _space()
     relaxation = METHODS["darts"].relax(search_ops(space), space.nodes, 1)
-    relaxation.partial = partial
-    network = SearchNetwork(space, relaxation, resolution=8, depth=3, width=8, seed=0).double()
+    network = SearchNetwork(
+        space, relaxation, resolution=8, depth=3, width=8, seed=0, partial=partial
+    ).double()
     for seed in range(4):
         genotype = space.sample(random.Random(seed)).body.genotype
         one = Mixture.of(genotype, relaxation.ops)
@@ -164,7 +173,7 @@ def test_weighted_sum_against_a_loop() -> None:
     assert torch.autograd.gradcheck(lambda w, *v: weighted_sum(v, w), (weights, *leaves))
 
 
-@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("stem", ["cifar", "strided", "imagenet"])
 @pytest.mark.parametrize("nodes", [1, 2, 4])
 @pytest.mark.parametrize("depth", [2, 3, 5])
 def test_the_skeleton_fits_every_body(stem: str, nodes: int, depth: int) -> None:

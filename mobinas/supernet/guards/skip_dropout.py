@@ -1,30 +1,19 @@
 """Operation-level dropout on skip connections (P-DARTS, Chen et al., 2019, section 3.2.2)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from mobinas.supernet.guard import Guard
-from mobinas.supernet.relaxation import CellWeights, Mixture
+from mobinas.supernet.methods.p_darts import drop_skips
+from mobinas.supernet.relaxation import Mixture
 
 # https://arxiv.org/abs/1904.12760; it decays to 0, so that skips compete fairly at the end.
 _FIRST_RATE = 0.3
 
 
 def _mix(mixture: Mixture, ops: Sequence[str], share: float, generator: torch.Generator) -> Mixture:
-    rate = _FIRST_RATE * (1 - share)
-    if "skip_connect" not in ops or rate <= 0:
-        return mixture
-    column = ops.index("skip_connect")
-
-    def dropped(weights: CellWeights) -> CellWeights:
-        kept = torch.rand(len(weights.ops), generator=generator).to(weights.ops) >= rate
-        factors = torch.ones_like(weights.ops)
-        factors[:, column] = kept.to(factors) / (1 - rate)
-        return replace(weights, ops=weights.ops * factors)
-
-    return Mixture(dropped(mixture.normal), dropped(mixture.reduction))
+    return drop_skips(mixture, ops, _FIRST_RATE * (1 - share), generator)
 
 
 GUARD = Guard(

@@ -2,7 +2,8 @@
 
 The controller writes one cell after the other, node by node: two sources, then their ops (section 2.4).
 Weights are trained on cells that it draws; it is trained by REINFORCE with a moving baseline, a term for the
-entropy of its choices, and the accuracy on a batch as reward. At the end the best of many draws is taken.
+entropy of its choices, and accuracy * latency^-0.07 on a batch as reward. At the end the best of many draws
+is taken.
 """
 
 from collections.abc import Sequence
@@ -70,8 +71,8 @@ class ControllerRelaxation(Relaxation):
         for _ in range(_CELLS_PER_STEP):
             genotype, likelihood, entropy = self.draw(self._generator)
             with torch.no_grad():
-                accuracy = run(Mixture.of(genotype, self.ops))[1]
-            losses.append(-self.baseline.advantage(accuracy) * likelihood - _ENTROPY_WEIGHT * entropy)
+                reward = run(Mixture.of(genotype, self.ops))[1]
+            losses.append(-self.baseline.advantage(reward) * likelihood - _ENTROPY_WEIGHT * entropy)
         return torch.stack(losses).mean()
 
     def probabilities(self) -> Probabilities:
@@ -148,4 +149,7 @@ METHOD = Method(
     learning_rate=3.5e-4,
     derive=_best_of_many,
     mixes=False,
+    draws=True,
+    latency_weight=0.07,
+    rewards=True,
 )

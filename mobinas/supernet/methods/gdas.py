@@ -50,5 +50,6 @@ METHOD = Method(
     warm_up_share=0.0,
     learning_rate=3e-4,
     mixes=False,
+    draws=True,
     guards=("skip_limit",),
 )

@@ -14,8 +14,7 @@ from mobinas.supernet.relaxation import (
     initial_betas,
     softmax_by_node,
 )
-
-PARTIAL_FACTOR = 4
+from mobinas.supernet.stage import Stage
 
 
 class PcDartsRelaxation(AlphaRelaxation):
@@ -25,8 +24,6 @@ class PcDartsRelaxation(AlphaRelaxation):
         normal_edges: [edges] betas of the normal cells.
         reduction_edges: [edges] betas of the reduction cells.
     """
-
-    partial = PARTIAL_FACTOR
 
     def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
         super().__init__(ops, nodes, seed)
@@ -38,6 +35,12 @@ class PcDartsRelaxation(AlphaRelaxation):
         return Mixture(
             self._weights(self.normal, self.normal_edges), self._weights(self.reduction, self.reduction_edges)
         )
+
+    def strengths(self) -> tuple[Tensor, Tensor]:
+        """Softmaxed alphas times softmaxed betas."""
+        cells = self()
+        normal, reduction = (c.ops * c.edges.unsqueeze(1) for c in (cells.normal, cells.reduction))
+        return normal, reduction
 
     def probabilities(self) -> Probabilities:
         """Softmaxed alphas, and softmaxed betas as the edges' shares."""
@@ -65,4 +68,5 @@ METHOD = Method(
     warm_up_share=0.3,
     learning_rate=6e-4,
     guards=("skip_limit",),
+    stages=(Stage(partial=4),),
 )

@@ -58,5 +58,7 @@ METHOD = Method(
     warm_up_share=0.3,
     learning_rate=6e-3,
     mixes=False,
+    draws=True,
+    latency_weight=0.07,
     guards=("skip_limit",),
 )

@@ -23,17 +23,17 @@ class ReinforceRelaxation(PathRelaxation):
         self.baseline = MovingBaseline()
 
     def architecture_loss(self, run: Run) -> Tensor:
-        """Whose gradient is the expected (baseline - accuracy) * d log p of several draws."""
+        """Whose gradient is the expected (baseline - reward) * d log p of several draws."""
         losses = []
         for _ in range(_PATHS_PER_STEP):
             mixture = self()
             with torch.no_grad():
-                accuracy = run(mixture)[1]
+                reward = run(mixture)[1]
             likelihood = sum(
                 (torch.log_softmax(alphas, dim=1) * weights.ops).sum()
                 for alphas, weights in ((self.normal, mixture.normal), (self.reduction, mixture.reduction))
             )
-            losses.append(-self.baseline.advantage(accuracy) * likelihood)
+            losses.append(-self.baseline.advantage(reward) * likelihood)
         return torch.stack([torch.as_tensor(loss) for loss in losses]).mean()
 
 
@@ -45,5 +45,8 @@ METHOD = Method(
     warm_up_share=0.3,
     learning_rate=6e-3,
     mixes=False,
+    draws=True,
+    latency_weight=0.07,
+    rewards=True,
     guards=("skip_limit",),
 )

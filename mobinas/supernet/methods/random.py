@@ -57,4 +57,5 @@ METHOD = Method(
     learning_rate=0.0,
     derive=_best_of_many,
     mixes=False,
+    draws=True,
 )

@@ -1,0 +1,60 @@
+"""DrNAS (Chen et al., 2021, https://arxiv.org/abs/2006.10355): op weights of a Dirichlet distribution.
+
+Its concentrations ``elu(alpha) + 1`` are learned through the draws (eq. 4 and 5); weight decay of the alphas
+is the paper's l2 distance to a concentration of 1 (eq. 3). Half of the ops are dropped after the first stage,
+when the share of channels in the mixed ops doubles (section 3.3). Here that is a quarter, then half, where
+the paper has a sixth, then a third, so that small widths fit.
+"""
+
+import torch
+from torch import Tensor
+
+from mobinas.supernet.narrowing import NarrowingRelaxation
+from mobinas.supernet.relaxation import Method, Mixture
+from mobinas.supernet.stage import Stage
+
+
+class DirichletRelaxation(NarrowingRelaxation):
+    """A draw from a Dirichlet distribution over the ops that an edge still has."""
+
+    def shares(self) -> tuple[Tensor, Tensor]:
+        """[edges, ops] means of the distributions of the normal and of the reduction cells."""
+        normal, reduction = (
+            self._concentrations(alphas) * mask
+            for alphas, mask in zip((self.normal, self.reduction), self.kept, strict=True)
+        )
+        return normal / normal.sum(1, keepdim=True), reduction / reduction.sum(1, keepdim=True)
+
+    def forward(self) -> Mixture:
+        """One draw, differentiable in the concentrations."""
+        tables = (
+            self._drawn(alphas, mask)
+            for alphas, mask in zip((self.normal, self.reduction), self.kept, strict=True)
+        )
+        return Mixture(*(self.cell(table, k) for k, table in enumerate(tables)))
+
+    @staticmethod
+    def _concentrations(alphas: Tensor) -> Tensor:
+        return torch.nn.functional.elu(alphas) + 1
+
+    def _drawn(self, alphas: Tensor, mask: Tensor) -> Tensor:
+        # Every edge has as many kept ops, so that their columns are a table of their own.
+        columns = mask.nonzero()[:, 1].view(len(alphas), -1)
+        concentrations = self._concentrations(alphas.gather(1, columns))
+        with torch.random.fork_rng(devices=[]):  # the distribution takes no generator
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=self.generator)))
+            drawn = torch.distributions.Dirichlet(concentrations).rsample()
+        return torch.zeros_like(alphas).scatter(1, columns, drawn)
+
+
+METHOD = Method(
+    name="drnas",
+    summary="op weights drawn from learned Dirichlet distributions; channels grow as ops are dropped",
+    when="research: exploration by sampling, few channels first; steadier than a plain softmax",
+    relax=DirichletRelaxation,
+    # 10 of 50 epochs.
+    warm_up_share=0.2,
+    learning_rate=6e-4,
+    draws=True,
+    stages=(Stage(partial=4), Stage(partial=2, kept_ops=0.5)),
+)
