@@ -123,6 +123,19 @@ class SearchSpace:
         """Draws uniformly over encodings."""
         return self.build(lambda _name, options: rng.choice(options))
 
+    def contrasting(self, rng: random.Random) -> Chooser:
+        """A chooser for one architecture: uniform, its ops of one kind, of two, or of all.
+
+        Of uniformly drawn cells nearly all mix all ops and are much alike; these differ as candidates do.
+        """
+        real = self.ops()
+        few = rng.sample(real, min(rng.choice((1, 2, len(real))), len(real)))
+
+        def choose(_name: str, options: Sequence[Any], /) -> Any:
+            return rng.choice([option for option in options if option in few] or list(options))
+
+        return choose
+
     def single_op_architectures(self) -> tuple[Architecture, ...]:
         """One per op: it alone on all edges, at the smallest size; the fastest of all is near one of them."""
         smallest = {"resolution": self.resolutions, "depth": self.depths, "width": self.widths}

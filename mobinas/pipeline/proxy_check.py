@@ -132,12 +132,7 @@ def draw(space: SearchSpace, n: int, seed: int) -> list[Architecture]:
     for _ in range(_DRAWS_PER_ARCHITECTURE * n):  # a small space may hold fewer
         if len(found) == n:
             break
-        few = rng.sample(space.ops(), min(rng.choice((1, 2, len(space.ops()))), len(space.ops())))
-
-        def choose(_name: str, offered: Sequence[object], /, few: list[str] = few) -> object:
-            return rng.choice([option for option in offered if option in few] or list(offered))
-
-        architecture = space.build(choose)
+        architecture = space.build(space.contrasting(rng))
         found.setdefault(architecture.digest, architecture)
     return list(found.values())
 

@@ -247,6 +247,7 @@ class BilevelSearch:
             if guard.clip:
                 guard.clip([gradient for gradient in gradients if gradient is not None])
         apply_gradients(self.stage.alpha_optimiser, alphas, gradients)
+        self.relaxation.end_step()
         return seen[0]
 
     def weight_step(self, positions: Tensor, rate: float) -> tuple[float, float, float]:

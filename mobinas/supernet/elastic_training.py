@@ -48,6 +48,8 @@ class ElasticSettings:
             there from 1 along the epochs: ops learn to fit into a network that works, while random cells from
             the start learned little on digits in 290 steps where depth and width vary too.
         uniform: Share of the other choices that do not follow the probabilities.
+        contrast: Share of random paths whose cells are drawn as `SearchSpace.contrasting` does, whatever the
+            mode and the probabilities.
         learning_rate: Of AdamW at the start of a half cosine, after a warm-up of 10 % of the steps.
         weight_decay: Of AdamW, on weights of convolutions and linear layers.
         gradient_clip: Largest norm of the gradient.
@@ -62,6 +64,7 @@ class ElasticSettings:
     sandwich_every: int = 6
     mode_share: float = 0.6
     uniform: float = 0.3
+    contrast: float = 0.0
     learning_rate: float = 5e-3
     weight_decay: float = 1e-3
     gradient_clip: float = 5.0
@@ -73,7 +76,7 @@ class ElasticSettings:
         for name in ("epochs", "learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("mode_share", "uniform", "distillation"):
+        for name in ("mode_share", "uniform", "contrast", "distillation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it is a share between 0 and 1")
         if self.batch_size < 2 or self.random_paths < 1 or self.sandwich_every < 1:
@@ -216,7 +219,8 @@ class _ElasticRun:
         if self.sandwich(step):
             yield space.build(with_size(choose, max))
         for _ in range(self.settings.random_paths):
-            yield space.build(choose)
+            contrasts = rng.random() < self.settings.contrast
+            yield space.build(space.contrasting(rng) if contrasts else choose)
         if self.sandwich(step):
             yield space.build(with_size(choose, min))
 

@@ -95,6 +95,9 @@ class Relaxation(nn.Module, ABC):
         """
         return run(self())[0]
 
+    def end_step(self) -> None:
+        """Called when an architecture step has moved the parameters."""
+
     def strengths(self) -> tuple[Tensor, Tensor] | None:
         """[edges, ops] strengths of ops on edges in both cells, differentiable; None where there are none."""
         return None
@@ -158,6 +161,8 @@ class Method:
         relax: Makes the relaxation from ops, nodes and a seed.
         warm_up_share: Share of a stage's epochs before the architecture parameters move.
         learning_rate: Of the architecture parameters, as published.
+        momentum: First beta of their Adam.
+        weight_decay: Of the architecture parameters.
         derive: Finds the genotype at the end from the relaxation, a judge of mixtures, the space and a seed;
             without one, it is the mode of the probabilities.
         mixes: Whether the ops of an edge are computed together, weighted by differentiable parameters.
@@ -174,6 +179,8 @@ class Method:
     relax: Callable[[Sequence[str], int, int], Relaxation]
     warm_up_share: float
     learning_rate: float
+    momentum: float = 0.5
+    weight_decay: float = 1e-3
     derive: Callable[[Relaxation, Judge, SearchSpace, int], Genotype] | None = None
     mixes: bool = True
     draws: bool = False

@@ -27,7 +27,7 @@ class MethodSettings:
         weight_decay: Of the weights.
         gradient_clip: Largest norm of the weights' gradient.
         alpha_learning_rate: Of Adam; by default the published one, scaled up to 1e-2 for short searches.
-        alpha_weight_decay: Of Adam.
+        alpha_weight_decay: Of Adam; by default the method's.
         warm_up_share: Share of the epochs in which the architecture rests; by default the method's.
         order: 2 for architecture gradients through a step of the weights (Liu et al., 2019, eq. 7), about
             three times the time of 1, which takes the weights as they are.
@@ -48,7 +48,7 @@ class MethodSettings:
     weight_decay: float = 3e-4
     gradient_clip: float = 5.0
     alpha_learning_rate: float | None = None
-    alpha_weight_decay: float = 1e-3
+    alpha_weight_decay: float | None = None
     warm_up_share: float | None = None
     order: int = 1
     guards: tuple[str, ...] | None = None

@@ -100,6 +100,7 @@ class StageRun:
         travelled = method.learning_rate * max(1.0, _PUBLISHED_STEPS / moving)
         alpha_rate = settings.alpha_learning_rate or min(travelled, _MAX_ALPHA_LEARNING_RATE)
         alphas = list(relaxation.parameters())
+        decay = method.weight_decay if settings.alpha_weight_decay is None else settings.alpha_weight_decay
         return cls(
             number,
             bounds[number],
@@ -117,7 +118,7 @@ class StageRun:
                 settings.momentum,
                 weight_decay=settings.weight_decay,
             ),
-            torch.optim.Adam(alphas, alpha_rate, (0.5, 0.999), weight_decay=settings.alpha_weight_decay)
+            torch.optim.Adam(alphas, alpha_rate, (method.momentum, 0.999), weight_decay=decay)
             if alphas
             else None,
         )

@@ -110,6 +110,19 @@ def test_proxyless_runs_two_paths_and_moves_their_alphas_alone() -> None:
         assert weights.ops.detach()[row].sum() == 1
 
 
+def test_proxyless_leaves_the_probabilities_of_other_paths(digits: Splits) -> None:
+    search = BilevelSearch(SPACE, digits, MethodSettings("proxylessnas", 1, 64, warm_up_share=0.0), 0)
+    relaxation = search.relaxation
+    assert isinstance(relaxation, ProxylessRelaxation)
+    for step in range(3):  # momentum would show from the second on
+        before = relaxation.normal.detach().clone()
+        search.alpha_step(torch.arange(64) + step)
+        moved = relaxation.normal.detach() != before
+        assert (moved.sum(1) <= 2).all() and moved.any()
+        shares, old = (torch.softmax(alphas.double(), 1) for alphas in (relaxation.normal.detach(), before))
+        torch.testing.assert_close(shares[~moved], old[~moved], rtol=1e-5, atol=0.0)
+
+
 @pytest.mark.parametrize("kind", [ReinforceRelaxation, ControllerRelaxation])
 def test_reinforce_learns_what_is_rewarded(kind: type[Relaxation]) -> None:
     relaxation = kind(OPS, 2, 0)  # type: ignore[call-arg]

@@ -2,12 +2,14 @@
 
 Weight steps run one path per edge, drawn by its probability. Architecture steps draw two per edge, without
 repetition, and run both: one drawn by their renormalised probabilities passes, the other has a gate of 0,
-whose gradient counts too (eq. 4). Only these two alphas get gradients, which add up to 0. The paper also
-keeps Adam from moving the others by momentum, which is not done here.
+whose gradient counts too (eq. 4). Only these two alphas move, by an Adam without momentum or decay, and are
+shifted afterwards so that the probabilities of the others stay (section 3.2.1).
 """
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mobinas.supernet.relaxation import AlphaRelaxation, CellWeights, Method, Mixture, Run
 
@@ -32,14 +34,30 @@ class PathRelaxation(AlphaRelaxation):
 class ProxylessRelaxation(PathRelaxation):
     """Architecture steps through the gates of two paths per edge."""
 
+    def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
+        super().__init__(ops, nodes, seed)
+        # Of the step under way, for each cell: which columns move, and the alphas there before.
+        self._moving: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+
     def architecture_loss(self, run: Run) -> Tensor:
         """The loss of one of two paths, differentiable in the probabilities of both."""
+        self._moving = []
         return run(Mixture(*(self._two(alphas) for alphas in (self.normal, self.reduction))))[0]
 
-    def _two(self, alphas: Tensor) -> CellWeights:
+    @torch.no_grad()
+    def end_step(self) -> None:
+        """Shifts the two alphas of each edge so that the sum of their exponentials is what it was."""
+        for alphas, columns, before in self._moving:
+            after = alphas.gather(1, columns)
+            shift = torch.logsumexp(after, dim=1, keepdim=True) - torch.logsumexp(before, dim=1, keepdim=True)
+            alphas.scatter_(1, columns, after - shift)
+        self._moving = []
+
+    def _two(self, alphas: nn.Parameter) -> CellWeights:
         if alphas.shape[1] == 1:
             return self._one(alphas)
         columns = self.draw(alphas, 2)
+        self._moving.append((alphas, columns, alphas.detach().gather(1, columns)))
         shares = torch.softmax(alphas.gather(1, columns), dim=1)
         first = torch.rand(len(shares), generator=self.generator).to(shares) < shares[:, 0].detach()
         passing = torch.stack([first, ~first], dim=1).to(shares)
@@ -57,6 +75,8 @@ METHOD = Method(
     relax=ProxylessRelaxation,
     warm_up_share=0.3,
     learning_rate=6e-3,
+    momentum=0.0,
+    weight_decay=0.0,
     mixes=False,
     draws=True,
     latency_weight=0.07,
