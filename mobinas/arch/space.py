@@ -123,18 +123,23 @@ class SearchSpace:
         """Draws uniformly over encodings."""
         return self.build(lambda _name, options: rng.choice(options))
 
-    def contrasting(self, rng: random.Random) -> Chooser:
-        """A chooser for one architecture: uniform, its ops of one kind, of two, or of all.
+    def contrasting(self, rng: random.Random, choose: Chooser | None = None) -> Chooser:
+        """A chooser for one architecture whose ops are of one kind, of two, or of all.
 
         Of uniformly drawn cells nearly all mix all ops and are much alike; these differ as candidates do.
+
+        Args:
+            rng: Draws the kinds.
+            choose: Chooses among what they leave; uniformly without.
         """
         real = self.ops()
         few = rng.sample(real, min(rng.choice((1, 2, len(real))), len(real)))
 
-        def choose(_name: str, options: Sequence[Any], /) -> Any:
-            return rng.choice([option for option in options if option in few] or list(options))
+        def chooser(name: str, options: Sequence[Any], /) -> Any:
+            left = [option for option in options if option in few] or list(options)
+            return choose(name, left) if choose else rng.choice(left)
 
-        return choose
+        return chooser
 
     def single_op_architectures(self) -> tuple[Architecture, ...]:
         """One per op: it alone on all edges, at the smallest size; the fastest of all is near one of them."""

@@ -220,7 +220,7 @@ class _ElasticRun:
             yield space.build(with_size(choose, max))
         for _ in range(self.settings.random_paths):
             contrasts = rng.random() < self.settings.contrast
-            yield space.build(space.contrasting(rng) if contrasts else choose)
+            yield space.build(space.contrasting(rng, choose) if contrasts else choose)
         if self.sandwich(step):
             yield space.build(with_size(choose, min))
 
