@@ -22,7 +22,7 @@ JOB_FILE = "job.toml"
 _INDEX = "artefacts.json"
 _LOCK = ".lock"
 # What tells how fast a job runs, not what it makes.
-_SPEED_KEYS = (("", "threads"), ("train", "workers"))
+_SPEED_KEYS = (("", "device"), ("", "threads"), ("train", "workers"))
 # Sections of the job that may still change in a folder, and the first thing made from each.
 _OPEN_UNTIL = {
     "supernet": "supernet.json",

@@ -4,7 +4,6 @@ First order (Liu et al., 2019, section 2.3 with xi = 0): the architecture step t
 Second order: through a step of the weights, see `unrolled`.
 """
 
-import copy
 import math
 import time
 from collections.abc import Sequence
@@ -60,7 +59,8 @@ def search_supernet(
 
     Args:
         space: Gives ops, nodes, stem and task.
-        splits: Its alphas part trains the architecture, its weights part the weights.
+        splits: Its alphas part trains the architecture, its weights part the weights. The search runs on the
+            device that they lie on.
         settings: The method and how it runs.
         seed: Draws initial weights and the order of images.
         latencies: Of ops on the target, for methods and settings with a latency weight; without, accuracy
@@ -125,9 +125,15 @@ class BilevelSearch:
         self.stage = self._stage(0, self.method.relax(search_ops(self.space), self.space.nodes, self.seed))
 
     def _stage(self, number: int, relaxation: Relaxation, before: SearchNetwork | None = None) -> StageRun:
-        steps = max(1, round(len(self.splits.weights) / self.settings.batch_size))
         return StageRun.begin(
-            number, self.space, self.settings, relaxation, steps=steps, seed=self.seed, before=before
+            number,
+            self.space,
+            self.settings,
+            relaxation,
+            steps=max(1, round(len(self.splits.weights) / self.settings.batch_size)),
+            seed=self.seed,
+            device=self.splits.weights.images.device,
+            before=before,
         )
 
     @property
@@ -297,7 +303,7 @@ class BilevelSearch:
             images: The first so many of the part.
         """
         part, right, n = self.splits.alphas, 0.0, min(len(self.splits.alphas), images)
-        before = copy.deepcopy(list(self.network.buffers()))
+        before = [buffer.clone() for buffer in self.network.buffers()]
         self.network.train()
         with torch.no_grad():
             for positions in torch.arange(n).tensor_split(max(1, round(n / 128))):

@@ -94,8 +94,8 @@ def train_elastic(
     """Trains the shared weights in place, on the weights and the alphas part together.
 
     Args:
-        supernet: Its weights are changed.
-        splits: Only its training images are used.
+        supernet: Its weights are changed, on the device that they lie on.
+        splits: Only its training images are used; batches are fastest where they lie on the same device.
         probabilities: Of ops and edges, around which cells are drawn.
         settings: How.
         genotype: What training starts from, see `ElasticSettings.mode_share`; by default the likeliest one.
@@ -232,13 +232,14 @@ class _ElasticRun:
             taught: Whether the first path teaches the others.
         """
         part, settings, total = self.splits.training, self.settings, 0.0
-        labels = part.labels[positions]
+        device = self.supernet.device
+        labels = part.labels[positions].to(device)
         teacher: Tensor | None = None
         # One draw of the augmentation for all resolutions: the paths see the same changes of the same images.
         draw = generator.get_state()
         for path in paths:
             generator.set_state(draw)
-            raw = settings.augment(part.batch(positions, path.resolution), generator)
+            raw = settings.augment(part.batch(positions, path.resolution), generator).to(device)
             images = self.splits.normalisation(raw).contiguous(memory_format=torch.channels_last)
             logits = self.supernet.path(path, images)
             loss = nn.functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)

@@ -65,6 +65,7 @@ class StageRun:
         *,
         steps: int,
         seed: int,
+        device: torch.device,
         before: SearchNetwork | None = None,
     ) -> "StageRun":
         """Builds the stage's network and optimisers.
@@ -75,7 +76,8 @@ class StageRun:
             settings: How the search runs.
             relaxation: The search's, taken along from stage to stage.
             steps: Of an epoch.
-            seed: Draws initial weights.
+            seed: Draws initial weights, the same for every device.
+            device: Where the network lies.
             before: The network of the stage before, whose weights are taken over where the depth is the same.
         """
         method, stage = find_method(settings.method), settings.stages[number]
@@ -90,7 +92,7 @@ class StageRun:
             width=width,
             seed=seed + number,
             partial=stage.partial,
-        )
+        ).to(device)
         if before is not None and len(before.cells) == len(network.cells):
             widen(before, network)
         share = method.warm_up_share if settings.warm_up_share is None else settings.warm_up_share

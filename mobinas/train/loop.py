@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -67,7 +68,7 @@ def train(
 
     Args:
         module: On any device; ends in evaluation mode.
-        part: Training images and labels.
+        part: Training images and labels, on any device; on the network's, batches need not be sent there.
         recipe: How.
         resolution: To which images are resized, in pixels.
         normalisation: What is done to the pixels.
@@ -82,7 +83,7 @@ def train(
     # Up to twice as fast as the other layout on a CPU, already for 8 channels.
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(module, part, recipe, resolution, normalisation, seed, progress)
-    with torch.random.fork_rng():
+    with _forked(device_of(module)):
         run_epochs(
             run,
             recipe.epochs,
@@ -122,7 +123,7 @@ def seconds_per_epoch(
     run = _Run(twin, part, recipe, resolution, normalisation, 0)
     batches = shuffled_batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
     times = []
-    with torch.random.fork_rng():
+    with _forked(device_of(twin)):
         for positions in itertools.islice(itertools.cycle(batches), steps + 1):
             started = time.perf_counter()
             run.step(positions, 0.0)
@@ -239,6 +240,11 @@ def _loss(output: Tensor | tuple[Tensor, ...], labels: Tensor, smoothing: float)
     outputs = output if isinstance(output, tuple) else (output,)
     losses = [nn.functional.cross_entropy(o, labels, label_smoothing=smoothing) for o in outputs]
     return losses[0] + _AUXILIARY_WEIGHT * sum(losses[1:]), outputs[0]
+
+
+def _forked(device: torch.device) -> AbstractContextManager[None]:
+    """Whatever is drawn inside, PyTorch's global generators are afterwards as before."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _shapes(module: nn.Module) -> str:
