@@ -7,7 +7,7 @@ Second order: through a step of the weights, see `unrolled`.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,8 @@ def search_supernet(
             with the very same result.
 
     Raises:
-        TrainingError: The loss was not finite again, a batch is larger than a part, or the checkpoint is of
-            another search.
+        TrainingError: The loss was not finite again, memory ran out, a batch is larger than a part, or the
+            checkpoint is of another search; one of another batch size is taken.
         ArchitectureError: A width or size that the method or the stem cannot take.
     """
     check_batch_size(settings.batch_size, {"weights": len(splits.weights), "alphas": len(splits.alphas)})
@@ -81,8 +81,14 @@ def search_supernet(
         settings.epochs,
         name="the search",
         learning_rate=search.stage.learning_rate,
+        smaller=f"supernet.batch_size (now {settings.batch_size})",
+        # Who runs out of memory goes on with smaller batches.
         identity=identity_of(
-            (space, latencies) if latencies else space, settings, seed, splits.weights, splits.alphas
+            (space, latencies) if latencies else space,
+            replace(settings, batch_size=2),
+            seed,
+            splits.weights,
+            splits.alphas,
         ),
         checkpoint=checkpoint,
     )

@@ -4,7 +4,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,9 @@ def train_elastic(
         The mean loss of each epoch.
 
     Raises:
-        TrainingError: A loss was not finite, again at half the learning rate; a batch is larger than the
-            training part; or the checkpoint is of another training.
+        TrainingError: A loss was not finite, again at half the learning rate; memory ran out; a batch is
+            larger than the training part; or the checkpoint is of another training, though one of another
+            batch size is taken.
     """
     settings = settings or ElasticSettings()
     check_batch_size(settings.batch_size, {"training": len(splits.training)})
@@ -120,7 +121,11 @@ def train_elastic(
         settings.epochs,
         name="the elastic supernet",
         learning_rate=settings.learning_rate,
-        identity=identity_of((supernet.space, genotype.digest), settings, seed, splits.training),
+        smaller=f"supernet.elastic_batch_size (now {settings.batch_size})",
+        # Who runs out of memory goes on with smaller batches.
+        identity=identity_of(
+            (supernet.space, genotype.digest), replace(settings, batch_size=2), seed, splits.training
+        ),
         checkpoint=checkpoint,
     )
     return tuple(run.losses)

@@ -19,7 +19,7 @@ from mobinas.nets.batch_norm import recalibrate
 from mobinas.progress import Progress, silent
 from mobinas.train.batches import shuffled_batches
 from mobinas.train.checkpoint import identity_of
-from mobinas.train.epochs import run_epochs
+from mobinas.train.epochs import enough_memory, run_epochs
 from mobinas.train.evaluate import device_of, evaluate, logits_of
 from mobinas.train.optimisation import decay_groups
 from mobinas.train.recipe import Recipe
@@ -78,7 +78,8 @@ def train(
             the very same weights (on a CPU).
 
     Raises:
-        TrainingError: The loss was not finite again, or the checkpoint is of another training.
+        TrainingError: The loss was not finite again, memory ran out, or the checkpoint is of another
+            training.
     """
     # Up to twice as fast as the other layout on a CPU, already for 8 channels.
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,6 +90,7 @@ def train(
             recipe.epochs,
             name="training",
             learning_rate=recipe.learning_rate,
+            smaller=_smaller(recipe),
             identity=identity_of(_shapes(module), (recipe, resolution), seed, part),
             checkpoint=checkpoint,
         )
@@ -117,13 +119,16 @@ def seconds_per_epoch(
 
     Returns:
         Seconds, at least a nanosecond.
+
+    Raises:
+        TrainingError: Memory ran out.
     """
     twin = copy.deepcopy(module)
     twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(twin, part, recipe, resolution, normalisation, 0)
     batches = shuffled_batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
     times = []
-    with _forked(device_of(twin)):
+    with _forked(device_of(twin)), enough_memory("training", _smaller(recipe)):
         for positions in itertools.islice(itertools.cycle(batches), steps + 1):
             started = time.perf_counter()
             run.step(positions, 0.0)
@@ -240,6 +245,10 @@ def _loss(output: Tensor | tuple[Tensor, ...], labels: Tensor, smoothing: float)
     outputs = output if isinstance(output, tuple) else (output,)
     losses = [nn.functional.cross_entropy(o, labels, label_smoothing=smoothing) for o in outputs]
     return losses[0] + _AUXILIARY_WEIGHT * sum(losses[1:]), outputs[0]
+
+
+def _smaller(recipe: Recipe) -> str:
+    return f"train.batch_size (now {recipe.batch_size}), which trains all networks anew, or free memory"
 
 
 def _forked(device: torch.device) -> AbstractContextManager[None]:
