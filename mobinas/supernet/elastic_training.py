@@ -19,6 +19,7 @@ from mobinas.errors import ConfigError
 from mobinas.progress import Progress, silent
 from mobinas.supernet.derivation import likeliest_genotype
 from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.train import parallel
 from mobinas.train.augment import Augment
 from mobinas.train.batches import check_batch_size, shuffled_batches
 from mobinas.train.checkpoint import identity_of
@@ -93,6 +94,8 @@ def train_elastic(
 ) -> tuple[float, ...]:
     """Trains the shared weights in place, on the weights and the alphas part together.
 
+    In a process group, all processes train together, see `mobinas.train.parallel`.
+
     Args:
         supernet: Its weights are changed, on the device that they lie on.
         splits: Only its training images are used; batches are fastest where they lie on the same device.
@@ -114,6 +117,7 @@ def train_elastic(
     """
     settings = settings or ElasticSettings()
     check_batch_size(settings.batch_size, {"training": len(splits.training)})
+    parallel.start_alike(supernet.parameters.values())
     genotype = genotype or likeliest_genotype(probabilities, supernet.space)
     run = _ElasticRun(supernet, splits, probabilities, settings, genotype, seed, progress)
     run_epochs(
@@ -238,26 +242,29 @@ class _ElasticRun:
         """
         part, settings, total = self.splits.training, self.settings, 0.0
         device = self.supernet.device
-        labels = part.labels[positions].to(device)
+        labels, weight = part.labels[parallel.share(positions)].to(device), parallel.fraction(positions)
         teacher: Tensor | None = None
         # One draw of the augmentation for all resolutions: the paths see the same changes of the same images.
         draw = generator.get_state()
         for path in paths:
             generator.set_state(draw)
             raw = settings.augment(part.batch(positions, path.resolution), generator).to(device)
-            images = self.splits.normalisation(raw).contiguous(memory_format=torch.channels_last)
+            images = self.splits.normalisation(parallel.share(raw)).contiguous(
+                memory_format=torch.channels_last
+            )
             logits = self.supernet.path(path, images)
             loss = nn.functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
             if teacher is not None and settings.distillation:
                 soft = nn.functional.cross_entropy(logits, teacher)
                 loss = (1 - settings.distillation) * loss + settings.distillation * soft
-            value = float(loss.detach())
+            (value,) = parallel.total((float(loss.detach()) * weight,))
             if not math.isfinite(value):
                 return value
-            (loss / len(paths)).backward()  # type: ignore[no-untyped-call]
+            (loss * weight / len(paths)).backward()  # type: ignore[no-untyped-call]
             total += value / len(paths)
             if taught and teacher is None:
                 teacher = torch.softmax(logits.detach(), dim=1)
+        parallel.add_up(p.grad for p in self.supernet.parameters.values() if p.grad is not None)
         norm = float(nn.utils.clip_grad_norm_(self.supernet.parameters.values(), settings.gradient_clip))
         if not math.isfinite(norm):
             return norm

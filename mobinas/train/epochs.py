@@ -10,6 +10,7 @@ import torch
 
 from mobinas.errors import TrainingError
 from mobinas.train.checkpoint import load_state, save_state
+from mobinas.train.parallel import from_first, is_first
 
 
 class Training(Protocol):
@@ -67,14 +68,17 @@ def run_epochs(
             training.
         RunFolderError: The checkpoint cannot be written.
     """
-    if checkpoint is not None and (state := load_state(checkpoint, identity)) is not None:
-        training.restore(state)
+    if checkpoint is not None:
+        # Read by one process, since it may still be writing what another call of this function left.
+        state = from_first(lambda: load_state(checkpoint, identity))
+        if state is not None:
+            training.restore(state)
     while training.epochs_done < epochs:
         with enough_memory(name, smaller, checkpoint):
             good = copy.deepcopy(training.state())
             went_well = training.epoch()
         if went_well:
-            if checkpoint is not None:
+            if checkpoint is not None and is_first():
                 save_state(checkpoint, identity, training.state())
         elif training.scale < 1:
             raise TrainingError(

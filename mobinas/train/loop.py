@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.progress import Progress, silent
-from mobinas.train.batches import shuffled_batches
+from mobinas.train import parallel
+from mobinas.train.batches import check_batch_size, shuffled_batches
 from mobinas.train.checkpoint import identity_of
 from mobinas.train.epochs import enough_memory, run_epochs
 from mobinas.train.evaluate import device_of, evaluate, logits_of
@@ -64,7 +65,8 @@ def train(
     """Trains a network in place and takes its batch-normalisation statistics anew at the end.
 
     A loss that is not finite takes the network back to the last whole epoch, once, at half the learning rate.
-    PyTorch's global generator (dropout draws from it) is seeded inside and restored.
+    PyTorch's global generator (dropout draws from it) is seeded inside and restored. In a process group, all
+    processes train together, see `parallel`.
 
     Args:
         module: On any device; ends in evaluation mode.
@@ -81,6 +83,8 @@ def train(
         TrainingError: The loss was not finite again, memory ran out, or the checkpoint is of another
             training.
     """
+    check_batch_size(recipe.batch_size, {})
+    parallel.start_alike(module.state_dict().values())
     # Up to twice as fast as the other layout on a CPU, already for 8 channels.
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(module, part, recipe, resolution, normalisation, seed, progress)
@@ -212,17 +216,23 @@ class _Run:
         optimiser, device = self.optimiser, device_of(self.module)
         for group in optimiser.param_groups:
             group["lr"] = rate
+        # Drawn for the whole batch, whatever this process's share of it.
         images = self.recipe.augment(self.part.batch(positions, self.resolution), self.generator)
-        labels = self.part.labels[positions].to(device)
+        images, labels = parallel.share(images), self.part.labels[parallel.share(positions)].to(device)
         output = self.module(self.normalised(images.to(device)))
         loss, logits = _loss(output, labels, self.recipe.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        weight = parallel.fraction(positions)
+        (loss * weight).backward()  # type: ignore[no-untyped-call]
+        parallel.add_up(p.grad for p in self.module.parameters() if p.grad is not None)
+        hits = int((logits.detach().argmax(dim=1) == labels).sum())
+        value, right = parallel.total((float(loss.detach()) * weight, hits))
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.max_gradient_norm)
-        value = float(loss.detach()) if math.isfinite(float(norm)) else math.nan
+        if not math.isfinite(float(norm)):
+            return math.nan, int(right)
         if math.isfinite(value):
             optimiser.step()
-        return value, int((logits.detach().argmax(dim=1) == labels).sum())
+        return value, int(right)
 
     def normalised(self, images: Tensor) -> Tensor:
         return self.normalisation(images).contiguous(memory_format=torch.channels_last)
