@@ -159,6 +159,11 @@ class JobConfig(_Section):
     data: str = "digits"
     target: str = "local"
     seed: int = Field(0, ge=0)
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="of training; auto takes a GPU if there is one",
+    )
     threads: int | None = Field(None, ge=1, description="of training; PyTorch's choice without")
     max_latency_ms: float | None = Field(None, gt=0)
     target_latency_ms: float | None = Field(None, gt=0, description="reference of the score; 1 ms without")

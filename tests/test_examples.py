@@ -1,6 +1,7 @@
 """Every example runs."""
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def test_no_example_is_forgotten() -> None:
     assert {p.name for p in EXAMPLES.iterdir() if not p.name.startswith(("_", "."))} == {
         "fashion_mnist.toml",
         "own_data.py",
+        "parallel_search.py",
         "pick_by_budget.py",
     }
 
@@ -36,3 +38,14 @@ def test_pick_by_budget(
     monkeypatch.setattr(sys, "argv", ["pick_by_budget.py", str(tmp_path / "run")])
     runpy.run_path(str(EXAMPLES / "pick_by_budget.py"), run_name="__main__")
     assert "model.onnx" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_search_runs_under_torchrun() -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(EXAMPLES / "parallel_search.py")], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == second and first.startswith("loss ")

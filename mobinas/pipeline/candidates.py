@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.files import write_atomic
@@ -32,6 +34,7 @@ class Candidates:
         training: What they are trained on.
         select: What judges them.
         normalisation: What is done to the pixels.
+        device: Where they are trained.
         recipe: How they are trained.
         seed: Draws order, augmentation and dropout.
     """
@@ -42,6 +45,7 @@ class Candidates:
     training: PackedPart
     select: PackedPart
     normalisation: Normalisation
+    device: torch.device
     recipe: Recipe
     seed: int
 
@@ -63,26 +67,33 @@ class Candidates:
             PackedPart.of(training),
             PackedPart.of(splits.select),
             splits.normalisation,
+            job.device,
             recipe,
             job.config.seed,
         )
 
     def supernet(self) -> ElasticSupernet:
         """The run's, as trained."""
-        return ElasticSupernet.load(self.directory / ELASTIC, self.space)
+        return ElasticSupernet.load(self.directory / ELASTIC, self.space).to(self.device)
 
     def trained_accuracy(self, module: GraphModule, resolution: int, progress: Progress) -> float:
         """Trains a network in place; its accuracy on the select part."""
+        module.to(self.device)
         train(
             module,
-            self.training.part(),
+            self.training.part().to(self.device),
             self.recipe,
             resolution=resolution,
             normalisation=self.normalisation,
             seed=self.seed,
             progress=progress,
         )
-        return evaluate(module, self.select.part(), resolution=resolution, normalisation=self.normalisation)
+        return evaluate(
+            module,
+            self.select.part().to(self.device),
+            resolution=resolution,
+            normalisation=self.normalisation,
+        )
 
     def keep(self, file: str, found: Any) -> None:
         """Writes what was found out about a candidate, as `judge_all` reads it."""
@@ -101,7 +112,7 @@ def judge_all(job: Job, candidates: Candidates, work: Work, kept: str, progress:
     """
     files = {f"{kept}/{name}.json": name for name in candidates.by_name}
     missing = [file for file in files if not job.folder.is_finished(file)]
-    done, workers = len(files) - len(missing), worker_count(job.config.train.workers, len(files))
+    done, workers = len(files) - len(missing), worker_count(job.config.train.workers, len(files), job.device)
     for file in run_all(work, candidates, missing, workers, lambda *_: None):
         job.folder.finish(file)
         done += 1

@@ -10,6 +10,7 @@ from mobinas.progress import Reporter
 from mobinas.targets.target import Target
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -20,13 +21,15 @@ class Job:
     Attributes:
         config: As resolved.
         folder: Where its artefacts are; locked.
-        target: The device.
+        target: The device that is searched for.
+        device: Where PyTorch trains.
         reporter: Told what goes on.
     """
 
     config: JobConfig
     folder: RunFolder
     target: Target
+    device: "torch.device"
     reporter: Reporter
 
 

@@ -119,8 +119,8 @@ def _judge(
     job: Job, splits: Splits, supernet: ElasticSupernet
 ) -> Callable[[Architecture], Mapping[str, Value]]:
     section, seed = job.config.search, job.config.seed
-    calibration = subset(splits.training, section.calibration_images, seed)
-    select = subset(splits.select, section.select_images, seed)
+    calibration = subset(splits.training, section.calibration_images, seed).to(job.device)
+    select = subset(splits.select, section.select_images, seed).to(job.device)
 
     def judge(architecture: Architecture) -> dict[str, Value]:
         accuracy = supernet.judge(

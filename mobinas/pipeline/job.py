@@ -55,9 +55,10 @@ def run(
     with RunFolder(directory, dump_toml(config)) as folder:
         from mobinas.pipeline.context import Job
         from mobinas.runtime import checked_provider
+        from mobinas.train.device import find_device
 
         checked_provider(target)
-        job_here = Job(config, folder, target, reporter or SilentReporter())
+        job_here = Job(config, folder, target, find_device(config.device), reporter or SilentReporter())
         for note in folder.notes:
             job_here.reporter.note(note)
         with _threads(config.threads):

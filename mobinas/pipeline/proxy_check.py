@@ -30,6 +30,7 @@ from mobinas.pipeline.train import recipe_of
 from mobinas.progress import Progress, Reporter, SilentReporter
 from mobinas.report.trust import kendall_tau
 from mobinas.targets.target import find_target
+from mobinas.train.device import find_device
 
 TRUTH = "trained accuracy"
 INHERITED = "inherited weights"
@@ -113,7 +114,7 @@ def proxy_check(
     with RunFolder(directory, dump_toml(config)) as folder:
         if not folder.is_finished(ELASTIC):
             raise RunFolderError(f"{directory} has no trained supernet; run the job at least to its step 4")
-        job = Job(config, folder, find_target(config.target), reporter)
+        job = Job(config, folder, find_target(config.target), find_device(config.device), reporter)
         splits = load(job)
         space = space_of(job, splits)
         training = splits.training if images is None else subset(splits.training, images, config.seed)
@@ -160,11 +161,11 @@ def compare(found: Sequence[Mapping[str, float]]) -> ProxyCheck:
 
 def _judge(candidates: Candidates, file: str, progress: Progress) -> None:
     architecture = candidates.by_name[Path(file).stem]
-    training, select = candidates.training.part(), candidates.select.part()
+    training, select = (p.part().to(candidates.device) for p in (candidates.training, candidates.select))
     normalisation, resolution = candidates.normalisation, architecture.resolution
     inherited = candidates.supernet().judge(architecture, training, select, normalisation=normalisation)
     graph = lower(architecture)
-    module = GraphModule(graph, seed=candidates.seed)
+    module = GraphModule(graph, seed=candidates.seed).to(candidates.device)
     positions = torch.arange(min(_SCORED_IMAGES, len(training)))
     images = normalisation(training.batch(positions, resolution))
     scores = {name: score(module, images, training.labels[positions]) for name, score in ZERO_COST.items()}

@@ -22,12 +22,17 @@ JOB_FILE = "job.toml"
 _INDEX = "artefacts.json"
 _LOCK = ".lock"
 # What tells how fast a job runs, not what it makes.
-_SPEED_KEYS = (("", "threads"), ("train", "workers"))
+_SPEED_KEYS = (("", "device"), ("", "threads"), ("train", "workers"))
 # Sections of the job that may still change in a folder, and the first thing made from each.
 _OPEN_UNTIL = {
     "supernet": "supernet.json",
     "search": "study.journal",
     "train": "front.json",
+}
+# Keys that may change longer, and without a loss of checkpoints: what helps where memory runs out.
+_OPEN_FOR_MEMORY = {
+    ("supernet", "batch_size"): "supernet.json",
+    ("supernet", "elastic_batch_size"): "elastic.pt",
 }
 _CHECKPOINTS = {"supernet": "*.checkpoint.pt", "train": "trained/*.checkpoint.pt"}
 # Made again when the recipe changes: all networks are trained alike.
@@ -104,7 +109,7 @@ class RunFolder:
         before = job.read_text(encoding="utf-8")
         changes = _changes(before, job_toml)
         sections = {section for section, _ in changes}
-        closed = [change for change in changes if self._is_closed(change[0])]
+        closed = [change for change in changes if self._is_closed(change)]
         if closed and set(self._index) - set(_INPUTS):
             raise RunFolderError(
                 f"{self.path} belongs to another job ({changes[closed[0]]}); choose another --out"
@@ -113,7 +118,7 @@ class RunFolder:
         dropped = [name for name in self._index if name.startswith(again)] if again else []
         for name in dropped:
             del self._index[name]
-        for section in sections & _CHECKPOINTS.keys():
+        for section in {section for section, _ in changes.keys() - _OPEN_FOR_MEMORY} & _CHECKPOINTS.keys():
             for checkpoint in self.path.glob(_CHECKPOINTS[section]):
                 checkpoint.unlink()
         # The index goes first: under a new job, nothing of the old one may ever count as finished.
@@ -126,8 +131,8 @@ class RunFolder:
         if "train" in sections and any(name.startswith("trained/") for name in dropped):
             self.notes.append("all networks are trained anew with it")
 
-    def _is_closed(self, section: str) -> bool:
-        first = _OPEN_UNTIL.get(section)
+    def _is_closed(self, change: tuple[str, str]) -> bool:
+        first = _OPEN_FOR_MEMORY.get(change) or _OPEN_UNTIL.get(change[0])
         return first is None or first in self._index or (self.path / first).exists()
 
     def _read_index(self) -> dict[str, str]:

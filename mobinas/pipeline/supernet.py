@@ -27,7 +27,7 @@ def search_cells(
 ) -> SupernetResult:
     """Runs the one-shot method; a stored result is loaded."""
     section, seed = job.config.supernet, job.config.seed
-    parts = at_most(splits, section.images, seed)
+    parts = at_most(splits, section.images, seed).to(job.device)
     settings = MethodSettings(
         method=section.method,
         epochs=section.epochs,
@@ -81,13 +81,13 @@ def elastic(
 ) -> ElasticSupernet:
     """Trains the elastic supernet; stored weights are loaded."""
     section, seed = job.config.supernet, job.config.seed
-    parts = at_most(splits, section.elastic_images // 2, seed)
+    parts = at_most(splits, section.elastic_images // 2, seed).to(job.device)
     batch_size = min(section.elastic_batch_size, len(parts.training))
     settings = ElasticSettings(epochs=section.elastic_epochs, batch_size=batch_size)
     name, checkpoint = ELASTIC, job.folder.path / "elastic.checkpoint.pt"
     if job.folder.is_finished(name):
-        return ElasticSupernet.load(job.folder.path / name, space)
-    supernet = ElasticSupernet(space, seed)
+        return ElasticSupernet.load(job.folder.path / name, space).to(job.device)
+    supernet = ElasticSupernet(space, seed).to(job.device)
     train_elastic(
         supernet,
         parts,

@@ -19,7 +19,7 @@ from mobinas.pipeline.workers import PackedPart, cores, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.loop import Recipe, seconds_per_epoch, train
-from mobinas.train.splits import Normalisation, Splits
+from mobinas.train.splits import Normalisation, Part, Splits
 
 _PLAN = "plan.json"
 
@@ -51,6 +51,7 @@ class _Trainings:
     task: Task
     training: PackedPart
     normalisation: Normalisation
+    device: torch.device
 
 
 def train_contenders(
@@ -78,6 +79,7 @@ def train_contenders(
         task_of(splits),
         PackedPart.of(splits.training),
         splits.normalisation,
+        job.device,
     )
     shown = {name: 0.0 if name in missing else plan.seconds(name) for name in by_name}
     total_s = round(sum(map(plan.seconds, by_name)))
@@ -86,7 +88,7 @@ def train_contenders(
         shown[name] = plan.seconds(name) * step / max(steps, 1)
         progress(round(sum(shown.values())), total_s, f"{name} {text}")
 
-    workers = worker_count(job.config.train.workers, len(by_name))
+    workers = worker_count(job.config.train.workers, len(by_name), job.device)
     for name in run_all(_train, trainings, missing, workers, report):
         job.folder.finish(_history_file(name))
         job.folder.finish(_weights_file(name))
@@ -96,13 +98,13 @@ def train_contenders(
 
 def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
     contender, config = trainings.contenders[name], trainings.config
-    module = contender.build(trainings.task, config.seed)
+    module = contender.build(trainings.task, config.seed).to(trainings.device)
     path = trainings.directory / _weights_file(name)
     checkpoint = path.with_suffix(".checkpoint.pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     result = train(
         module,
-        trainings.training.part(),
+        trainings.training.part().to(trainings.device),
         recipe_of(config, trainings.epochs[name]),
         resolution=contender.resolution,
         normalisation=trainings.normalisation,
@@ -114,7 +116,7 @@ def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
     del history["seconds"]
     write_atomic(trainings.directory / _history_file(name), json.dumps(history) + "\n")
     buffer = io.BytesIO()
-    torch.save(module.state_dict(), buffer)
+    torch.save(module.cpu().state_dict(), buffer)
     write_atomic(path, buffer.getvalue())
     checkpoint.unlink(missing_ok=True)
 
@@ -150,13 +152,14 @@ def recipe_of(config: JobConfig, epochs: int) -> Recipe:
 def _plan(job: Job, contenders: Sequence[Contender], splits: Splits) -> _Plan:
     """Measured once and stored, so that a resumed run keeps it."""
     section = job.config.train
-    workers = worker_count(section.workers, len(contenders))
+    workers = worker_count(section.workers, len(contenders), job.device)
 
     def make() -> dict[str, Mapping[str, float]]:
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, cores() // workers))
         try:
-            epoch_s = {contender.name: _epoch_s(job, contender, splits) for contender in contenders}
+            training = splits.training.to(job.device)
+            epoch_s = {one.name: _epoch_s(job, one, splits, training) for one in contenders}
         finally:
             torch.set_num_threads(threads)
         if section.minutes is None:
@@ -169,10 +172,10 @@ def _plan(job: Job, contenders: Sequence[Contender], splits: Splits) -> _Plan:
     return _Plan(**job.folder.data(_PLAN, make))
 
 
-def _epoch_s(job: Job, contender: Contender, splits: Splits) -> float:
+def _epoch_s(job: Job, contender: Contender, splits: Splits, training: Part) -> float:
     return seconds_per_epoch(
-        contender.build(task_of(splits), job.config.seed),
-        splits.training,
+        contender.build(task_of(splits), job.config.seed).to(job.device),
+        training,
         recipe_of(job.config, 1),
         resolution=contender.resolution,
         normalisation=splits.normalisation,

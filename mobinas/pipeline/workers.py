@@ -31,9 +31,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def worker_count(asked: int | None, tasks: int) -> int:
-    """Processes for so many tasks: as asked, or one per core; never more than tasks."""
-    return min(asked or cores(), tasks)
+def worker_count(asked: int | None, tasks: int, device: torch.device) -> int:
+    """Processes for so many tasks: as asked, or one per core, or one for a GPU; never more than tasks."""
+    return min(asked or (cores() if device.type == "cpu" else 1), tasks)
 
 
 def run_all(

@@ -4,11 +4,10 @@ First order (Liu et al., 2019, section 2.3 with xi = 0): the architecture step t
 Second order: through a step of the weights, see `unrolled`.
 """
 
-import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.progress import Progress, silent
-from mobinas.supernet.derivation import likeliest_genotype
+from mobinas.supernet.derivation import guarded_genotype
 from mobinas.supernet.expected_latency import LatencyTerm, OpLatencies
 from mobinas.supernet.guard import Guard
 from mobinas.supernet.guards import find_guard
@@ -31,6 +30,7 @@ from mobinas.supernet.sharpness import dominant_eigenvalue
 from mobinas.supernet.stage import stage_starts
 from mobinas.supernet.stage_run import StageRun
 from mobinas.supernet.unrolled import unrolled_gradients
+from mobinas.train import parallel
 from mobinas.train.batches import check_batch_size, endless_batches, shuffled_batches
 from mobinas.train.checkpoint import identity_of
 from mobinas.train.epochs import run_epochs
@@ -56,11 +56,13 @@ def search_supernet(
     """Finds cells by a one-shot method.
 
     A loss or an architecture parameter that is not finite takes the search back to the last whole epoch,
-    once, at half the learning rates.
+    once, at half the learning rates. In a process group, all processes search together, see
+    `mobinas.train.parallel`.
 
     Args:
         space: Gives ops, nodes, stem and task.
-        splits: Its alphas part trains the architecture, its weights part the weights.
+        splits: Its alphas part trains the architecture, its weights part the weights. The search runs on the
+            device that they lie on.
         settings: The method and how it runs.
         seed: Draws initial weights and the order of images.
         latencies: Of ops on the target, for methods and settings with a latency weight; without, accuracy
@@ -70,8 +72,8 @@ def search_supernet(
             with the very same result.
 
     Raises:
-        TrainingError: The loss was not finite again, a batch is larger than a part, or the checkpoint is of
-            another search.
+        TrainingError: The loss was not finite again, memory ran out, a batch is larger than a part, or the
+            checkpoint is of another search; one of another batch size is taken.
         ArchitectureError: A width or size that the method or the stem cannot take.
     """
     check_batch_size(settings.batch_size, {"weights": len(splits.weights), "alphas": len(splits.alphas)})
@@ -81,8 +83,14 @@ def search_supernet(
         settings.epochs,
         name="the search",
         learning_rate=search.stage.learning_rate,
+        smaller=f"supernet.batch_size (now {settings.batch_size})",
+        # Who runs out of memory goes on with smaller batches.
         identity=identity_of(
-            (space, latencies) if latencies else space, settings, seed, splits.weights, splits.alphas
+            (space, latencies) if latencies else space,
+            replace(settings, batch_size=2),
+            seed,
+            splits.weights,
+            splits.alphas,
         ),
         checkpoint=checkpoint,
     )
@@ -125,9 +133,9 @@ class BilevelSearch:
         self.stage = self._stage(0, self.method.relax(search_ops(self.space), self.space.nodes, self.seed))
 
     def _stage(self, number: int, relaxation: Relaxation, before: SearchNetwork | None = None) -> StageRun:
-        steps = max(1, round(len(self.splits.weights) / self.settings.batch_size))
+        part = self.splits.weights
         return StageRun.begin(
-            number, self.space, self.settings, relaxation, steps=steps, seed=self.seed, before=before
+            number, self.space, self.settings, relaxation, part=part, seed=self.seed, before=before
         )
 
     @property
@@ -227,25 +235,25 @@ class BilevelSearch:
             for guard in self.guards:
                 if guard.penalty:
                     value = value + guard.penalty(self.relaxation, self._share)
-            return value
+            return value * parallel.fraction(positions)
 
         # Only these get gradients: cheaper than backward(), and nothing is left for the other step.
         gradients: Sequence[Tensor | None]
         if self.settings.order == 1:
-            gradients = torch.autograd.grad(loss(), alphas, allow_unused=True)
+            gradients = parallel.gradients(loss(), alphas)
         else:
             assert weight_positions is not None, "the second order steps on a batch of the weights part"
             gradients = unrolled_gradients(
                 alphas,
                 self.stage.weight_optimiser.param_groups[0]["params"],
-                weight_loss=lambda: self._loss(self.splits.weights, weight_positions)[0],
+                weight_loss=lambda: self._share_of_loss(self.splits.weights, weight_positions),
                 alpha_loss=loss,
                 rate=rate,
                 optimiser=self.stage.weight_optimiser,
             )
         for guard in self.guards:
             if guard.clip:
-                guard.clip([gradient for gradient in gradients if gradient is not None])
+                guard.clip([g for g in gradients if g is not None])
         apply_gradients(self.stage.alpha_optimiser, alphas, gradients)
         self.relaxation.end_step()
         return seen[0]
@@ -270,7 +278,7 @@ class BilevelSearch:
         weights: list[nn.Parameter] = self.stage.weight_optimiser.param_groups[0]["params"]
         loss, counted = self._loss(self.splits.weights, positions, mixture)
         if math.isfinite(counted[0]):
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+            gradients = parallel.gradients(loss * parallel.fraction(positions), weights)
             shorten([g for g in gradients if g is not None], self.settings.gradient_clip)
             apply_gradients(self.stage.weight_optimiser, weights, gradients)
         return counted
@@ -278,14 +286,18 @@ class BilevelSearch:
     def _loss(
         self, part: Part, positions: Tensor, mixture: Mixture | None = None
     ) -> tuple[Tensor, tuple[float, float, float]]:
-        """The mean loss; and the sum of the losses, right answers, images."""
-        labels = part.labels[positions]
-        logits = self.network(
-            self.splits.normalisation(part.batch(positions, self.stage.resolution)), mixture
-        )
+        """The mean loss of this process's share; and of all: the sum of the losses, right answers, images."""
+        mine = parallel.share(positions)
+        labels = part.labels[mine]
+        logits = self.network(self.splits.normalisation(part.batch(mine, self.stage.resolution)), mixture)
         loss = nn.functional.cross_entropy(logits, labels)
         right = int((logits.detach().argmax(dim=1) == labels).sum())
-        return loss, (float(loss.detach()) * len(positions), right, len(positions))
+        losses, right_answers, images = parallel.total((float(loss.detach()) * len(mine), right, len(mine)))
+        return loss, (losses, right_answers, images)
+
+    def _share_of_loss(self, part: Part, positions: Tensor) -> Tensor:
+        """What this process adds to the mean loss of all."""
+        return self._loss(part, positions)[0] * parallel.fraction(positions)
 
     def judge(self, mixture: Mixture | None, images: int = _JUDGED_IMAGES) -> float:
         """Accuracy of a mixture with the shared weights, on (at most so many images of) the alphas part.
@@ -298,7 +310,7 @@ class BilevelSearch:
             images: The first so many of the part.
         """
         part, right, n = self.splits.alphas, 0.0, min(len(self.splits.alphas), images)
-        before = copy.deepcopy(list(self.network.buffers()))
+        before = [buffer.clone() for buffer in self.network.buffers()]
         self.network.train()
         with torch.no_grad():
             for positions in torch.arange(n).tensor_split(max(1, round(n / 128))):
@@ -315,16 +327,8 @@ class BilevelSearch:
         if self.method.derive:
             genotype = self.method.derive(self.relaxation, self.judge, self.space, self.seed)
             return SupernetResult(found, genotype, tuple(self.history), tuple(events))
-        genotype = plain = likeliest_genotype(found, self.space)
-        for guard in self.guards:
-            if guard.derive:
-                genotype = guard.derive(found, self.space, self.judge)
-                if genotype != plain:
-                    events.append(
-                        f"{guard.name} changed the cells: {skips(genotype)} instead of {skips(plain)} skip "
-                        "connections in the normal one"
-                    )
-        return SupernetResult(found, genotype, tuple(self.history), tuple(events))
+        genotype, changes = guarded_genotype(found, self.space, self.guards, self.judge)
+        return SupernetResult(found, genotype, tuple(self.history), (*events, *changes))
 
     def _record(self, weights: list[float], alphas: list[float], started: float) -> None:
         found = self.relaxation.probabilities()
@@ -361,7 +365,7 @@ class BilevelSearch:
     def _eigenvalue(self) -> float:
         positions = torch.arange(min(len(self.splits.alphas), _SHARPNESS_IMAGES))
         return dominant_eigenvalue(
-            lambda: self._loss(self.splits.alphas, positions)[0],
+            lambda: self._share_of_loss(self.splits.alphas, positions),
             list(self.relaxation.parameters()),
             torch.Generator().manual_seed(self.seed),
         )

@@ -50,6 +50,18 @@ class ElasticSupernet:
             for name, parameter in module.layers.named_parameters():
                 self.parameters.setdefault(name, parameter)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(iter(self.parameters.values())).device
+
+    def to(self, device: torch.device) -> "ElasticSupernet":
+        """Puts the weights on a device, as new parameters where they were elsewhere; returns itself."""
+        if device != self.device:
+            for name, parameter in self.parameters.items():
+                self.parameters[name] = nn.Parameter(parameter.detach().to(device))
+        return self
+
     def slices(self, architecture: Architecture) -> dict[str, Tensor]:
         """The weights of one architecture, as views or copies that pass gradients on to the shared ones.
 
@@ -91,7 +103,7 @@ class ElasticSupernet:
 
         Args:
             architecture: See `slices`.
-            images: Normalised, [batch, channels, resolution, resolution].
+            images: Normalised, [batch, channels, resolution, resolution], where the weights lie.
 
         Returns:
             [batch, classes].
@@ -114,7 +126,7 @@ class ElasticSupernet:
         for one in module.modules():
             if isinstance(one, nn.BatchNorm2d):
                 one.reset_running_stats()
-        return module.eval()
+        return module.eval().to(self.device)
 
     def judge(
         self,
@@ -144,8 +156,8 @@ class ElasticSupernet:
         recalibrate(
             module,
             (
-                normalisation(calibration.batch(b, resolution)).contiguous(memory_format=torch.channels_last)
-                for b in batches
+                normalisation(images).contiguous(memory_format=torch.channels_last)
+                for images in (calibration.batch(b, resolution).to(self.device) for b in batches)
             ),
         )
         return evaluate(module, select, resolution=resolution, normalisation=normalisation)

@@ -4,7 +4,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mobinas.errors import ConfigError
 from mobinas.progress import Progress, silent
 from mobinas.supernet.derivation import likeliest_genotype
 from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.train import parallel
 from mobinas.train.augment import Augment
 from mobinas.train.batches import check_batch_size, shuffled_batches
 from mobinas.train.checkpoint import identity_of
@@ -96,9 +97,11 @@ def train_elastic(
 ) -> tuple[float, ...]:
     """Trains the shared weights in place, on the weights and the alphas part together.
 
+    In a process group, all processes train together, see `mobinas.train.parallel`.
+
     Args:
-        supernet: Its weights are changed.
-        splits: Only its training images are used.
+        supernet: Its weights are changed, on the device that they lie on.
+        splits: Only its training images are used; batches are fastest where they lie on the same device.
         probabilities: Of ops and edges, around which cells are drawn.
         settings: How.
         genotype: What training starts from, see `ElasticSettings.mode_share`; by default the likeliest one.
@@ -111,11 +114,13 @@ def train_elastic(
         The mean loss of each epoch.
 
     Raises:
-        TrainingError: A loss was not finite, again at half the learning rate; a batch is larger than the
-            training part; or the checkpoint is of another training.
+        TrainingError: A loss was not finite, again at half the learning rate; memory ran out; a batch is
+            larger than the training part; or the checkpoint is of another training, though one of another
+            batch size is taken.
     """
     settings = settings or ElasticSettings()
     check_batch_size(settings.batch_size, {"training": len(splits.training)})
+    parallel.start_alike(supernet.parameters.values())
     genotype = genotype or likeliest_genotype(probabilities, supernet.space)
     run = _ElasticRun(supernet, splits, probabilities, settings, genotype, seed, progress)
     run_epochs(
@@ -123,7 +128,11 @@ def train_elastic(
         settings.epochs,
         name="the elastic supernet",
         learning_rate=settings.learning_rate,
-        identity=identity_of((supernet.space, genotype.digest), settings, seed, splits.training),
+        smaller=f"supernet.elastic_batch_size (now {settings.batch_size})",
+        # Who runs out of memory goes on with smaller batches.
+        identity=identity_of(
+            (supernet.space, genotype.digest), replace(settings, batch_size=2), seed, splits.training
+        ),
         checkpoint=checkpoint,
     )
     return tuple(run.losses)
@@ -236,26 +245,30 @@ class _ElasticRun:
             taught: Whether the first path teaches the others.
         """
         part, settings, total = self.splits.training, self.settings, 0.0
-        labels = part.labels[positions]
+        device = self.supernet.device
+        labels, weight = part.labels[parallel.share(positions)].to(device), parallel.fraction(positions)
         teacher: Tensor | None = None
         # One draw of the augmentation for all resolutions: the paths see the same changes of the same images.
         draw = generator.get_state()
         for path in paths:
             generator.set_state(draw)
-            raw = settings.augment(part.batch(positions, path.resolution), generator)
-            images = self.splits.normalisation(raw).contiguous(memory_format=torch.channels_last)
+            raw = settings.augment(part.batch(positions, path.resolution), generator).to(device)
+            images = self.splits.normalisation(parallel.share(raw)).contiguous(
+                memory_format=torch.channels_last
+            )
             logits = self.supernet.path(path, images)
             loss = nn.functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
             if teacher is not None and settings.distillation:
                 soft = nn.functional.cross_entropy(logits, teacher)
                 loss = (1 - settings.distillation) * loss + settings.distillation * soft
-            value = float(loss.detach())
+            (value,) = parallel.total((float(loss.detach()) * weight,))
             if not math.isfinite(value):
                 return value
-            (loss / len(paths)).backward()  # type: ignore[no-untyped-call]
+            (loss * weight / len(paths)).backward()  # type: ignore[no-untyped-call]
             total += value / len(paths)
             if taught and teacher is None:
                 teacher = torch.softmax(logits.detach(), dim=1)
+        parallel.add_up(p.grad for p in self.supernet.parameters.values() if p.grad is not None)
         norm = float(nn.utils.clip_grad_norm_(self.supernet.parameters.values(), settings.gradient_clip))
         if not math.isfinite(norm):
             return norm

@@ -176,7 +176,7 @@ class SearchNetwork(nn.Module):
 
         Args:
             image: Normalised, [batch, channels, height, width].
-            mixture: Weights of ops and edges; by default what the relaxation says.
+            mixture: Weights of ops and edges, on any device; by default what the relaxation says.
 
         Returns:
             [batch, classes].
@@ -185,7 +185,7 @@ class SearchNetwork(nn.Module):
         values: dict[int, Tensor] = dict(
             zip(self._stem_keys, (outputs,) if isinstance(outputs, Tensor) else outputs, strict=True)
         )
-        mixture = mixture or self.relaxation()
+        mixture = (mixture or self.relaxation()).to(image.device)
         last = image
         for site, cell in zip(self._sites, self.cells, strict=True):
             weights = mixture.reduction if site.reduces else mixture.normal

@@ -40,6 +40,11 @@ class CellWeights:
             table[slots[number, edge.source], ops.index(edge.op)] = 1.0
         return cls(table, torch.ones(len(slots)), table != 0)
 
+    def to(self, device: torch.device) -> "CellWeights":
+        """The same with `ops` and `edges` on a device; `computed`, which steers, goes to the CPU."""
+        computed = None if self.computed is None else self.computed.cpu()
+        return CellWeights(self.ops.to(device), self.edges.to(device), computed)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
@@ -52,6 +57,10 @@ class Mixture:
     def of(cls, genotype: Genotype, ops: Sequence[str]) -> "Mixture":
         """The subnet of a genotype alone."""
         return cls(CellWeights.of(genotype.normal, ops), CellWeights.of(genotype.reduction, ops))
+
+    def to(self, device: torch.device) -> "Mixture":
+        """The same for a network on a device."""
+        return Mixture(self.normal.to(device), self.reduction.to(device))
 
 
 class Relaxation(nn.Module, ABC):

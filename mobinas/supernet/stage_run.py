@@ -14,6 +14,7 @@ from mobinas.supernet.settings import MethodSettings, network_size
 from mobinas.supernet.stage import stage_starts
 from mobinas.supernet.widening import widen
 from mobinas.train.optimisation import half_cosine
+from mobinas.train.splits import Part
 
 # Liu et al.: 0.025 at batch 64; Xu et al.: 0.1 at batch 256. Both are this rate per image.
 _LEARNING_RATE_PER_IMAGE = 0.025 / 64
@@ -63,7 +64,7 @@ class StageRun:
         settings: MethodSettings,
         relaxation: Relaxation,
         *,
-        steps: int,
+        part: Part,
         seed: int,
         before: SearchNetwork | None = None,
     ) -> "StageRun":
@@ -74,8 +75,8 @@ class StageRun:
             space: Gives ops, nodes, stem and task.
             settings: How the search runs.
             relaxation: The search's, taken along from stage to stage.
-            steps: Of an epoch.
-            seed: Draws initial weights.
+            part: Trains the weights; the network lies on the same device.
+            seed: Draws initial weights, the same for every device.
             before: The network of the stage before, whose weights are taken over where the depth is the same.
         """
         method, stage = find_method(settings.method), settings.stages[number]
@@ -90,11 +91,12 @@ class StageRun:
             width=width,
             seed=seed + number,
             partial=stage.partial,
-        )
+        ).to(part.images.device)
         if before is not None and len(before.cells) == len(network.cells):
             widen(before, network)
         share = method.warm_up_share if settings.warm_up_share is None else settings.warm_up_share
         warm_up_epochs = round(share * epochs)
+        steps = max(1, round(len(part) / settings.batch_size))
         rate = settings.learning_rate or _LEARNING_RATE_PER_IMAGE * settings.batch_size
         moving = max(1, steps * (epochs - warm_up_epochs) * len(settings.stages))
         travelled = method.learning_rate * max(1.0, _PUBLISHED_STEPS / moving)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobinas.train import parallel
+
 # The authors' e = 0.01 / |d|.
 _DISTANCE = 0.01
 
@@ -63,8 +65,8 @@ def unrolled_gradients(
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Gradients of a loss, zeros where it does not depend on a parameter."""
-    found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+    """`parallel.gradients` of a loss, zeros where it does not depend on a parameter."""
+    found = parallel.gradients(loss, parameters)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
 
 

@@ -35,41 +35,39 @@ class Augment:
         """Changes each image on its own.
 
         Args:
-            images: uint8, [n, channels, height, width]; not changed.
-            generator: Draws everything.
+            images: uint8, [n, channels, height, width], on any device; not changed.
+            generator: Draws everything, on the CPU, so that all devices see the same changes.
 
         Returns:
-            uint8 of the same shape.
+            uint8 of the same shape, on the same device.
         """
         images = self._moved(images, generator)
-        if self.cutout:
-            keep = _outside_square(len(images), images.shape[2], images.shape[3], self.cutout, generator)
-            images = images * keep.to(images.device)
-        return images
+        return images * _outside_square(images, self.cutout, generator) if self.cutout else images
 
     def _moved(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        n, _, height, width = images.shape
+        (n, _, height, width), device = images.shape, images.device
         pad = int(self.shift * max(height, width))
         if not pad and not self.flip:
             return images
-        top, left = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator)
-        rows = top + torch.arange(height)
-        columns = left + torch.arange(width)
+        top, left = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator).to(device)
+        rows = top + torch.arange(height, device=device)
+        columns = left + torch.arange(width, device=device)
         if self.flip:
-            mirrored = torch.rand((n, 1), generator=generator) < 0.5
+            mirrored = (torch.rand((n, 1), generator=generator) < 0.5).to(device)
             columns = torch.where(mirrored, columns.flip(1), columns)
         padded = functional.pad(images, (pad, pad, pad, pad))
-        where = torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]
+        where = torch.arange(n, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]
         # Gathered as [n, height, width, channels], the memory layout that convolutions on a CPU like best.
         moved = padded.permute(0, 2, 3, 1)[where]
         return moved.permute(0, 3, 1, 2)
 
 
-def _outside_square(n: int, height: int, width: int, side: float, generator: torch.Generator) -> Tensor:
+def _outside_square(images: Tensor, side: float, generator: torch.Generator) -> Tensor:
     """uint8 [n, 1, height, width]: 0 in a square around a random pixel of each image, else 1."""
-    centres = torch.rand((2, n, 1), generator=generator)
+    (n, _, height, width), device = images.shape, images.device
+    centres = torch.rand((2, n, 1), generator=generator).to(device)
     inside = [
-        (torch.arange(length) - (centre * length).floor() + 0.5).abs() < side * length / 2
+        (torch.arange(length, device=device) - (centre * length).floor() + 0.5).abs() < side * length / 2
         for length, centre in zip((height, width), centres, strict=True)
     ]
     square = torch.logical_and(inside[0][:, None, :, None], inside[1][:, None, None, :])

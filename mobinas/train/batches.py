@@ -6,14 +6,23 @@ import torch
 from torch import Tensor
 
 from mobinas.errors import TrainingError
+from mobinas.train.parallel import processes
+
+# Batches may be a quarter smaller than asked, and batch normalisation needs two images.
+_FEWEST_EACH = 4
 
 
 def check_batch_size(batch_size: int, sizes: Mapping[str, int]) -> None:
-    """Refuses a batch that some part of the data cannot fill.
+    """Refuses a batch that some part of the data cannot fill, or that is too small to be shared.
 
     Raises:
-        TrainingError: Names part and size.
+        TrainingError: Names part and size, or processes.
     """
+    least = _FEWEST_EACH * processes()
+    if processes() > 1 and batch_size < least:
+        raise TrainingError(
+            f"batch_size is {batch_size}, too few for {processes()} processes; set it to {least} or more"
+        )
     for name, size in sizes.items():
         if batch_size > size:
             raise TrainingError(

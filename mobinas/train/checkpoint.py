@@ -56,6 +56,6 @@ def identity_of(what: object, settings: object, seed: int, *parts: Part) -> dict
     """What a checkpoint must have in common with the training that goes on from it."""
     sha = hashlib.sha256()
     for part in parts:
-        sha.update(part.labels.numpy().tobytes())
+        sha.update(part.labels.cpu().numpy().tobytes())
     data = f"{[len(part) for part in parts]} {sha.hexdigest()[:8]}"
     return {"network": str(what), "settings": str(settings), "seed": str(seed), "data": data}

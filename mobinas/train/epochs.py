@@ -1,12 +1,16 @@
 """The loop over epochs that all trainings share: checkpoints, and one second chance at half the rate."""
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from mobinas.errors import TrainingError
 from mobinas.train.checkpoint import load_state, save_state
+from mobinas.train.parallel import from_first, is_first
 
 
 class Training(Protocol):
@@ -42,6 +46,7 @@ def run_epochs(
     *,
     name: str,
     learning_rate: float,
+    smaller: str,
     identity: Mapping[str, str],
     checkpoint: Path | None,
 ) -> None:
@@ -54,19 +59,26 @@ def run_epochs(
         epochs: In all.
         name: What the error message calls it.
         learning_rate: What the error message advises to lower.
+        smaller: What the error message advises to halve where memory is short.
         identity: A checkpoint must have the same.
         checkpoint: Written after each epoch; where it exists the training goes on from it.
 
     Raises:
-        TrainingError: The loss was not finite again, or the checkpoint is of another training.
+        TrainingError: The loss was not finite again, memory ran out, or the checkpoint is of another
+            training.
         RunFolderError: The checkpoint cannot be written.
     """
-    if checkpoint is not None and (state := load_state(checkpoint, identity)) is not None:
-        training.restore(state)
+    if checkpoint is not None:
+        # Read by one process, since it may still be writing what another call of this function left.
+        state = from_first(lambda: load_state(checkpoint, identity))
+        if state is not None:
+            training.restore(state)
     while training.epochs_done < epochs:
-        good = copy.deepcopy(training.state())
-        if training.epoch():
-            if checkpoint is not None:
+        with enough_memory(name, smaller, checkpoint):
+            good = copy.deepcopy(training.state())
+            went_well = training.epoch()
+        if went_well:
+            if checkpoint is not None and is_first():
                 save_state(checkpoint, identity, training.state())
         elif training.scale < 1:
             raise TrainingError(
@@ -77,3 +89,27 @@ def run_epochs(
         else:
             training.restore(good)
             training.scale = 0.5
+
+
+@contextlib.contextmanager
+def enough_memory(name: str, smaller: str, checkpoint: Path | None = None) -> Iterator[None]:
+    """Where memory runs out inside, the error is one line that says what to halve.
+
+    Args:
+        name: What the error message calls the training.
+        smaller: What it advises to halve.
+        checkpoint: Of the last whole epoch; it stays.
+
+    Raises:
+        TrainingError: A GPU or the CPU has no more memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # A GPU has an exception of its own; that of the CPU is known by its text alone.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(
+            error
+        ):
+            raise
+        again = "; the same command goes on from the last checkpoint" if checkpoint is not None else ""
+        raise TrainingError(f"{name} ran out of memory: halve {smaller}{again}") from error

@@ -23,7 +23,7 @@ def logits_of(
 
     Args:
         module: Runs in evaluation mode; its mode is restored.
-        part: The images.
+        part: The images, on any device.
         resolution: To which they are resized, in pixels.
         normalisation: What is done to the pixels.
         batch_size: Images at a time; no matter for the result.
@@ -67,4 +67,4 @@ def evaluate(
     logits = logits_of(
         module, part, resolution=resolution, normalisation=normalisation, batch_size=batch_size
     )
-    return float((logits.argmax(dim=1) == part.labels).double().mean())
+    return float((logits.argmax(dim=1) == part.labels.cpu()).double().mean())

@@ -102,11 +102,11 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
         width: Of the result, in pixels.
 
     Returns:
-        uint8, [n, channels, height, width]; the input itself where nothing changes.
+        uint8, [n, channels, height, width], on the same device; the input itself where nothing changes.
     """
     if images.shape[2:] == (height, width):
         return images
-    result = torch.empty((*images.shape[:2], height, width), dtype=torch.uint8)
+    result = torch.empty((*images.shape[:2], height, width), dtype=torch.uint8, device=images.device)
     for start in range(0, len(images), _RESIZE_CHUNK):
         chunk = slice(start, start + _RESIZE_CHUNK)
         x = functional.interpolate(

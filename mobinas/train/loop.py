@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.progress import Progress, silent
-from mobinas.train.batches import shuffled_batches
+from mobinas.train import parallel
+from mobinas.train.batches import check_batch_size, shuffled_batches
 from mobinas.train.checkpoint import identity_of
-from mobinas.train.epochs import run_epochs
+from mobinas.train.epochs import enough_memory, run_epochs
 from mobinas.train.evaluate import device_of, evaluate, logits_of
 from mobinas.train.optimisation import decay_groups
 from mobinas.train.recipe import Recipe
@@ -63,11 +65,12 @@ def train(
     """Trains a network in place and takes its batch-normalisation statistics anew at the end.
 
     A loss that is not finite takes the network back to the last whole epoch, once, at half the learning rate.
-    PyTorch's global generator (dropout draws from it) is seeded inside and restored.
+    PyTorch's global generator (dropout draws from it) is seeded inside and restored. In a process group, all
+    processes train together, see `parallel`.
 
     Args:
         module: On any device; ends in evaluation mode.
-        part: Training images and labels.
+        part: Training images and labels, on any device; on the network's, batches need not be sent there.
         recipe: How.
         resolution: To which images are resized, in pixels.
         normalisation: What is done to the pixels.
@@ -77,17 +80,21 @@ def train(
             the very same weights (on a CPU).
 
     Raises:
-        TrainingError: The loss was not finite again, or the checkpoint is of another training.
+        TrainingError: The loss was not finite again, memory ran out, or the checkpoint is of another
+            training.
     """
+    check_batch_size(recipe.batch_size, {})
+    parallel.start_alike(module.state_dict().values())
     # Up to twice as fast as the other layout on a CPU, already for 8 channels.
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(module, part, recipe, resolution, normalisation, seed, progress)
-    with torch.random.fork_rng():
+    with _forked(device_of(module)):
         run_epochs(
             run,
             recipe.epochs,
             name="training",
             learning_rate=recipe.learning_rate,
+            smaller=_smaller(recipe),
             identity=identity_of(_shapes(module), (recipe, resolution), seed, part),
             checkpoint=checkpoint,
         )
@@ -116,13 +123,16 @@ def seconds_per_epoch(
 
     Returns:
         Seconds, at least a nanosecond.
+
+    Raises:
+        TrainingError: Memory ran out.
     """
     twin = copy.deepcopy(module)
     twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(twin, part, recipe, resolution, normalisation, 0)
     batches = shuffled_batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
     times = []
-    with torch.random.fork_rng():
+    with _forked(device_of(twin)), enough_memory("training", _smaller(recipe)):
         for positions in itertools.islice(itertools.cycle(batches), steps + 1):
             started = time.perf_counter()
             run.step(positions, 0.0)
@@ -206,17 +216,23 @@ class _Run:
         optimiser, device = self.optimiser, device_of(self.module)
         for group in optimiser.param_groups:
             group["lr"] = rate
+        # Drawn for the whole batch, whatever this process's share of it.
         images = self.recipe.augment(self.part.batch(positions, self.resolution), self.generator)
-        labels = self.part.labels[positions].to(device)
+        images, labels = parallel.share(images), self.part.labels[parallel.share(positions)].to(device)
         output = self.module(self.normalised(images.to(device)))
         loss, logits = _loss(output, labels, self.recipe.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        weight = parallel.fraction(positions)
+        (loss * weight).backward()  # type: ignore[no-untyped-call]
+        parallel.add_up(p.grad for p in self.module.parameters() if p.grad is not None)
+        hits = int((logits.detach().argmax(dim=1) == labels).sum())
+        value, right = parallel.total((float(loss.detach()) * weight, hits))
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.max_gradient_norm)
-        value = float(loss.detach()) if math.isfinite(float(norm)) else math.nan
+        if not math.isfinite(float(norm)):
+            return math.nan, int(right)
         if math.isfinite(value):
             optimiser.step()
-        return value, int((logits.detach().argmax(dim=1) == labels).sum())
+        return value, int(right)
 
     def normalised(self, images: Tensor) -> Tensor:
         return self.normalisation(images).contiguous(memory_format=torch.channels_last)
@@ -239,6 +255,15 @@ def _loss(output: Tensor | tuple[Tensor, ...], labels: Tensor, smoothing: float)
     outputs = output if isinstance(output, tuple) else (output,)
     losses = [nn.functional.cross_entropy(o, labels, label_smoothing=smoothing) for o in outputs]
     return losses[0] + _AUXILIARY_WEIGHT * sum(losses[1:]), outputs[0]
+
+
+def _smaller(recipe: Recipe) -> str:
+    return f"train.batch_size (now {recipe.batch_size}), which trains all networks anew, or free memory"
+
+
+def _forked(device: torch.device) -> AbstractContextManager[None]:
+    """Whatever is drawn inside, PyTorch's global generators are afterwards as before."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _shapes(module: nn.Module) -> str:

@@ -65,7 +65,7 @@ class Part:
 
     Attributes:
         images: uint8, [n, channels, height, width], as loaded.
-        labels: int64, [n].
+        labels: int64, [n], on the same device.
     """
 
     images: Tensor
@@ -98,6 +98,12 @@ class Part:
     def subset(self, positions: Tensor) -> "Part":
         """The images and labels at these positions (int64, [k])."""
         return Part(self.images[positions], self.labels[positions])
+
+    def to(self, device: torch.device) -> "Part":
+        """The part with its images and labels on a device, where batches are then made."""
+        if self.images.device == device:
+            return self
+        return Part(self.images.to(device), self.labels.to(device))
 
     def _fits(self, resolution: int) -> bool:
         if resolution in self._resized:
@@ -149,6 +155,15 @@ class Splits:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "training", _joined(self.weights, self.alphas))
+
+    def to(self, device: torch.device) -> "Splits":
+        """The same split with all parts on a device."""
+        if all(part.images.device == device for part in (self.weights, self.alphas, self.select, self.test)):
+            return self
+        weights, alphas, select, test = (
+            part.to(device) for part in (self.weights, self.alphas, self.select, self.test)
+        )
+        return Splits(weights, alphas, select, test, self.classes, self.normalisation)
 
 
 def default_fractions(own_test: bool) -> Fractions:

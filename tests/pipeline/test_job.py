@@ -204,6 +204,7 @@ def test_a_torn_model_is_made_again(finished: Path) -> None:
     [
         ({"data": "digitz"}, DataError, "digits"),
         ({"target": "lokal"}, TargetError, "local"),
+        ({"device": "cuda:99"}, MobinasError, "set device to 'auto'"),
         ({"max_latency_ms": 1e-5}, Infeasible, "the fastest architecture"),
         ({"supernet.method": "dart"}, MobinasError, "darts"),
         ({"search.sampler": "nsga"}, MobinasError, "nsga2"),

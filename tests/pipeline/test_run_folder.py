@@ -151,3 +151,22 @@ def test_a_key_that_did_not_exist_yet_counts_as_its_default(tmp_path: Path) -> N
         assert folder.is_finished("supernet.json")
     with pytest.raises(RunFolderError, match=r"supernet\.order was 1 there, now 2"):
         RunFolder(tmp_path, whole.replace("order = 1\n", "order = 2\n"))
+
+
+def test_batches_may_shrink_where_memory_ran_out(tmp_path: Path) -> None:
+    def job(**keys: int) -> str:
+        return dump_toml(load_config("digits", {f"supernet.{key}": value for key, value in keys.items()}))
+
+    checkpoint = tmp_path / "supernet.checkpoint.pt"
+    with RunFolder(tmp_path, job()) as folder:
+        folder.data("profile.json", lambda: 1)
+        checkpoint.write_text("epochs", encoding="utf-8")
+    with RunFolder(tmp_path, job(batch_size=8)) as folder:
+        assert checkpoint.exists() and "supernet.batch_size was" in folder.notes[0]
+        folder.data("supernet.json", lambda: 1)
+    with RunFolder(tmp_path, job(batch_size=8, elastic_batch_size=8)) as folder:
+        assert checkpoint.exists()
+        folder.data("elastic.pt", lambda: 1)
+    for keys in ({"batch_size": 4, "elastic_batch_size": 8}, {"batch_size": 8, "elastic_batch_size": 4}):
+        with pytest.raises(RunFolderError, match="another job"):
+            RunFolder(tmp_path, job(**keys))

@@ -1,4 +1,6 @@
+import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,3 +126,31 @@ def test_bad_settings(digits: Splits) -> None:
         MethodSettings(epochs=0)
     with pytest.raises(TrainingError, match=r"part 'weights' has .* set it to"):
         search_supernet(SPACE, digits, MethodSettings(batch_size=1000), seed=0)
+
+
+def test_after_out_of_memory_the_search_goes_on_with_smaller_batches(
+    digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, step = tmp_path / "search.pt", BilevelSearch.weight_step
+
+    def greedy(search: BilevelSearch, positions: torch.Tensor, rate: float) -> tuple[float, float, float]:
+        if search.history and len(positions) > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(search, positions, rate)
+
+    monkeypatch.setattr(BilevelSearch, "weight_step", greedy)
+    with pytest.raises(
+        TrainingError, match=r"the search ran out of memory: halve supernet\.batch_size \(now 64\)"
+    ):
+        search_supernet(SPACE, digits, _settings(), seed=0, checkpoint=path)
+    told: list[int] = []
+    smaller = dataclasses.replace(_settings(), batch_size=32)
+    search_supernet(
+        SPACE,
+        digits,
+        smaller,
+        seed=0,
+        checkpoint=path,
+        progress=lambda done, _total, _text: told.append(done),
+    )
+    assert told == [2]

@@ -1,5 +1,6 @@
 import dataclasses
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -229,3 +230,21 @@ def test_segments_sum_to_the_channels_for_grey_images_too() -> None:
     rng = random.Random(0)
     for _ in range(20):
         assert all(sum(n.segments) == n.shape[0] for n in lower(SPACE.sample(rng)).nodes)
+
+
+def test_after_out_of_memory_the_training_goes_on_with_smaller_batches(
+    digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, step = tmp_path / "elastic.pt", _ElasticRun.step
+
+    def greedy(run: _ElasticRun, positions: torch.Tensor, *rest: object, **more: object) -> float:
+        if run.losses and len(positions) > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(run, positions, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_ElasticRun, "step", greedy)
+    supernet = ElasticSupernet(SPACE, 0)
+    with pytest.raises(TrainingError, match=r"halve supernet\.elastic_batch_size \(now 64\)"):
+        train_elastic(supernet, digits, UNIFORM, QUICK, seed=0, checkpoint=path)
+    smaller = dataclasses.replace(QUICK, batch_size=32)
+    assert len(train_elastic(supernet, digits, UNIFORM, smaller, seed=0, checkpoint=path)) == 2

@@ -222,3 +222,21 @@ def test_progress_counts_steps_up_to_the_total(splits: Splits) -> None:
     fit(Net(), splits, progress=lambda done, total, text: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] == 3 * round(len(splits.training) / 32)
     assert seen == sorted(seen)
+
+
+def test_out_of_memory_keeps_the_checkpoint(splits: Splits, tmp_path: Path) -> None:
+    class Greedy(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if path.exists():
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x)
+
+    path, whole, net = tmp_path / "state.pt", Net(), Net()
+    with pytest.raises(TrainingError, match=r"halve train\.batch_size \(now 32\).*goes on from the last"):
+        fit(Greedy(), splits, checkpoint=path)
+    before = path.read_bytes()
+    fit(net, splits, checkpoint=path)
+    fit(whole, splits)
+    assert same(net, whole) and path.read_bytes() != before
+    with pytest.raises(TrainingError, match=r"^training ran out of memory: halve train\.batch_size"):
+        seconds_per_epoch(Greedy(), splits.training, RECIPE, resolution=8, normalisation=splits.normalisation)

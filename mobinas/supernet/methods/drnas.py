@@ -40,11 +40,12 @@ class DirichletRelaxation(NarrowingRelaxation):
     def _drawn(self, alphas: Tensor, mask: Tensor) -> Tensor:
         # Every edge has as many kept ops, so that their columns are a table of their own.
         columns = mask.nonzero()[:, 1].view(len(alphas), -1)
-        concentrations = self._concentrations(alphas.gather(1, columns))
+        # Drawn on the CPU, so that every device sees the same.
+        concentrations = self._concentrations(alphas.gather(1, columns)).cpu()
         with torch.random.fork_rng(devices=[]):  # the distribution takes no generator
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=self.generator)))
             drawn = torch.distributions.Dirichlet(concentrations).rsample()
-        return torch.zeros_like(alphas).scatter(1, columns, drawn)
+        return torch.zeros_like(alphas).scatter(1, columns, drawn.to(alphas.device))
 
 
 METHOD = Method(

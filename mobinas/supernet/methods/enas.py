@@ -118,17 +118,17 @@ class _Draw:
         self._lstm, self._generator = controller.lstm, generator
         self._hidden = self._cell = torch.zeros_like(controller.start)
         self._inputs: Tensor = controller.start
-        self.likelihood, self.entropy = torch.zeros(()), torch.zeros(())
+        self.likelihood = self.entropy = controller.start.new_zeros(())
 
     def choose(self, to_logits: nn.Linear, embedding: nn.Embedding, options: list[int]) -> int:
         """The next choice; the LSTM is told of it."""
         self._hidden, self._cell = self._lstm(self._inputs, (self._hidden, self._cell))
         logits = to_logits(self._hidden)[0, options]
         shares = torch.softmax(_BOUND * torch.tanh(logits / _TEMPERATURE), dim=0)
-        drawn = int(torch.multinomial(shares.detach(), 1, generator=self._generator))
+        drawn = int(torch.multinomial(shares.detach().cpu(), 1, generator=self._generator))
         self.likelihood = self.likelihood + torch.log(shares[drawn])
         self.entropy = self.entropy + torch.special.entr(shares).sum()
-        self._inputs = embedding(torch.tensor([options[drawn]]))
+        self._inputs = embedding(torch.tensor([options[drawn]], device=shares.device))
         return options[drawn]
 
 
