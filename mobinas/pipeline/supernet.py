@@ -93,7 +93,6 @@ def elastic(
         parts,
         cells.probabilities,
         settings,
-        cells.genotype,
         seed=seed,
         progress=progress,
         checkpoint=checkpoint,

@@ -11,13 +11,10 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import ArchitectureError, ConfigError, TrainingError
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
-from mobinas.supernet.derivation import likeliest_genotype
 from mobinas.supernet.elastic import ElasticSupernet, covering_architecture, leading
 from mobinas.supernet.elastic_training import (
     ElasticSettings,
     _ElasticRun,
-    mode_choices,
-    near_mode,
     train_elastic,
     with_size,
 )
@@ -135,7 +132,6 @@ def test_paths_hold_the_sandwich() -> None:
         None,
         UNIFORM,
         ElasticSettings(random_paths=2, sandwich_every=2),
-        likeliest_genotype(UNIFORM, supernet.space),
         0,
     )
     first, second = (list(run.paths(random.Random(0), step)) for step in range(2))
@@ -153,10 +149,9 @@ def test_training_beats_chance_by_far() -> None:
     likely = Probabilities.of(OPS, [row] * 9, [row] * 9, [1] * 9, [1] * 9)
     losses = train_elastic(supernet, splits, likely, ElasticSettings(epochs=10), seed=0)
     assert losses[-1] < losses[0]
-    mode = mode_choices(SPACE, likeliest_genotype(likely, SPACE))
     judged = [
         supernet.judge(
-            SPACE.build(with_size(near_mode(likely.chooser(rng), mode, 0.9, rng), max)),
+            SPACE.build(with_size(likely.chooser(rng), max)),
             splits.training,
             splits.select,
             normalisation=splits.normalisation,
@@ -164,17 +159,6 @@ def test_training_beats_chance_by_far() -> None:
         for _ in range(4)
     ]
     assert sum(judged) / 4 > 0.5
-
-
-def test_choices_stay_near_the_mode() -> None:
-    space = dataclasses.replace(SPACE, nodes=4)
-    probabilities, rng = Probabilities.uniform(OPS, 4), random.Random(0)
-    mode = mode_choices(space, likeliest_genotype(probabilities, space))
-    drawn = [
-        space.build(near_mode(probabilities.chooser(rng), mode, share, rng)).body.genotype
-        for share in (1.0, 1.0, 0.0)
-    ]
-    assert drawn[0] == drawn[1] == probabilities.genotype() != drawn[2]
 
 
 def test_a_resumed_training_ends_with_the_same_bits(digits: Splits, tmp_path) -> None:  # type: ignore[no-untyped-def]

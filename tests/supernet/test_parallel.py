@@ -58,7 +58,7 @@ def _steps(search: BilevelSearch) -> dict[str, Tensor]:
 
 
 def _elastic_step(splits: Splits) -> dict[str, Tensor]:
-    run = _ElasticRun(ElasticSupernet(SPACE, 0), splits, None, ELASTIC, PATHS[0].body.genotype, 0)  # type: ignore[arg-type]
+    run = _ElasticRun(ElasticSupernet(SPACE, 0), splits, None, ELASTIC, 0)  # type: ignore[arg-type]
     run.step(BATCH, PATHS, torch.Generator().manual_seed(0), taught=False)
     return run.supernet.state()
 
@@ -163,7 +163,7 @@ def test_an_elastic_step_equals_that_of_one_process_with_both_halves(
     found: list[dict[str, Any]], splits: Splits
 ) -> None:
     supernet = ElasticSupernet(SPACE, 0)
-    run = _ElasticRun(supernet, splits, None, ELASTIC, PATHS[0].body.genotype, 0)  # type: ignore[arg-type]
+    run = _ElasticRun(supernet, splits, None, ELASTIC, 0)  # type: ignore[arg-type]
     part = splits.training
     raw = ELASTIC.augment(part.batch(BATCH, PATHS[0].resolution), torch.Generator().manual_seed(0))
     for half in HALVES:

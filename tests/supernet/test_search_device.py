@@ -83,8 +83,7 @@ def test_the_second_order_follows(there: Splits) -> None:
 def test_elastic_steps_run_where_the_weights_are(there: Splits) -> None:
     supernet = ElasticSupernet(SPACE, 0).to(ELSEWHERE)
     settings = ElasticSettings(augment=Augment(0.1, True, 0.1))
-    genotype = sample(0).body.genotype
-    run = _ElasticRun(supernet, there, None, settings, genotype, 0)  # type: ignore[arg-type]
+    run = _ElasticRun(supernet, there, None, settings, 0)  # type: ignore[arg-type]
     paths = [SPACE.sample(random.Random(k)) for k in range(3)]
     with fake_values():
         run.step(torch.arange(8), paths, torch.Generator().manual_seed(0), taught=True)
