@@ -123,8 +123,8 @@ def search(pipe: Connection, name: str, seed: int, task: SearchTask) -> None:
     from mobinas.pipeline.load import task_of
     from mobinas.pipeline.supernet import at_most
     from mobinas.pipeline.train import recipe_of
-    from mobinas.supernet.bilevel import search_supernet
     from mobinas.supernet.history import skips
+    from mobinas.supernet.search import search_supernet
     from mobinas.supernet.settings import MethodSettings
     from mobinas.train.data import load_data
     from mobinas.train.evaluate import evaluate

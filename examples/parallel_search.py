@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from mobinas import SearchSpace, Task
-from mobinas.supernet.bilevel import search_supernet
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings
 from mobinas.train.data import load_data
 from mobinas.train.splits import split

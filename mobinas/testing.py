@@ -35,8 +35,9 @@ from mobinas.progress import silent
 from mobinas.runtime import open_session, run_batches
 from mobinas.search.choice_space import Choices, ChoiceSpace
 from mobinas.search.study import pareto_search
-from mobinas.supernet.bilevel import BilevelSearch, search_supernet
+from mobinas.supernet.bilevel import BilevelSearch
 from mobinas.supernet.methods import METHODS
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings
 from mobinas.targets.target import Target
 from mobinas.train.data import load_data

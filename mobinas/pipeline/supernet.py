@@ -9,12 +9,12 @@ from mobinas.arch.space import SearchSpace
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import subset
 from mobinas.progress import Progress
-from mobinas.supernet.bilevel import search_supernet
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
 from mobinas.supernet.expected_latency import OpLatencies
 from mobinas.supernet.history import EpochRecord, SupernetResult
 from mobinas.supernet.network import search_ops
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings, network_size
 from mobinas.train.splits import Splits
 from predictors.models.latency import LatencyPredictor

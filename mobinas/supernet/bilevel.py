@@ -4,11 +4,11 @@ First order (Liu et al., 2019, section 2.3 with xi = 0): the architecture step t
 Second order: through a step of the weights, see `unrolled`.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -25,76 +25,23 @@ from mobinas.supernet.history import EpochRecord, SupernetResult, mean_entropy, 
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.network import SearchNetwork, search_ops
 from mobinas.supernet.relaxation import Method, Mixture, Relaxation
-from mobinas.supernet.settings import MethodSettings
+from mobinas.supernet.settings import MethodSettings, network_size
 from mobinas.supernet.sharpness import dominant_eigenvalue
-from mobinas.supernet.stage import stage_starts
+from mobinas.supernet.stage import in_words, stage_starts
 from mobinas.supernet.stage_run import StageRun
 from mobinas.supernet.unrolled import unrolled_gradients
 from mobinas.train import parallel
-from mobinas.train.batches import check_batch_size, endless_batches, shuffled_batches
-from mobinas.train.checkpoint import identity_of
-from mobinas.train.epochs import run_epochs
+from mobinas.train.batches import endless_batches, shuffled_batches
 from mobinas.train.optimisation import apply_gradients, shorten
 from mobinas.train.splits import Part, Splits
 
 _JUDGED_IMAGES = 512
+# Of the search's steps, between two decisions of a guard; a cell of 4 nodes takes 36 decisions.
+_TUNED_SHARE = 0.02
+_TUNED_RATE = 0.1
 # Judged every epoch, so that it must cost little.
 _GAP_IMAGES = 256
 _SHARPNESS_IMAGES = 128
-
-
-def search_supernet(
-    space: SearchSpace,
-    splits: Splits,
-    settings: MethodSettings,
-    *,
-    seed: int,
-    latencies: OpLatencies | None = None,
-    progress: Progress = silent,
-    checkpoint: Path | None = None,
-) -> SupernetResult:
-    """Finds cells by a one-shot method.
-
-    A loss or an architecture parameter that is not finite takes the search back to the last whole epoch,
-    once, at half the learning rates. In a process group, all processes search together, see
-    `mobinas.train.parallel`.
-
-    Args:
-        space: Gives ops, nodes, stem and task.
-        splits: Its alphas part trains the architecture, its weights part the weights. The search runs on the
-            device that they lie on.
-        settings: The method and how it runs.
-        seed: Draws initial weights and the order of images.
-        latencies: Of ops on the target, for methods and settings with a latency weight; without, accuracy
-            alone counts.
-        progress: Told the steps done.
-        checkpoint: Written after each epoch; where it exists the search goes on from it and, on a CPU, ends
-            with the very same result.
-
-    Raises:
-        TrainingError: The loss was not finite again, memory ran out, a batch is larger than a part, or the
-            checkpoint is of another search; one of another batch size is taken.
-        ArchitectureError: A width or size that the method or the stem cannot take.
-    """
-    check_batch_size(settings.batch_size, {"weights": len(splits.weights), "alphas": len(splits.alphas)})
-    search = BilevelSearch(space, splits, settings, seed, progress, latencies)
-    run_epochs(
-        search,
-        settings.epochs,
-        name="the search",
-        learning_rate=search.stage.learning_rate,
-        smaller=f"supernet.batch_size (now {settings.batch_size})",
-        # Who runs out of memory goes on with smaller batches.
-        identity=identity_of(
-            (space, latencies) if latencies else space,
-            replace(settings, batch_size=2),
-            seed,
-            splits.weights,
-            splits.alphas,
-        ),
-        checkpoint=checkpoint,
-    )
-    return search.result()
 
 
 @dataclass(slots=True)
@@ -194,7 +141,7 @@ class BilevelSearch:
         stages = self.settings.stages
         number = sum(start <= epoch for start in stage_starts(self.settings.epochs, len(stages))) - 1
         if number != self.stage.number:
-            self.relaxation.narrow(stages[number].kept_ops, generator)
+            self.relaxation.narrow(stages[number].left_of(len(self.relaxation.ops)), generator)
             self.stage = self._stage(number, self.relaxation, before=self.network)
 
     def alpha_step(
@@ -258,20 +205,22 @@ class BilevelSearch:
         self.relaxation.end_step()
         return seen[0]
 
-    def weight_step(self, positions: Tensor, rate: float) -> tuple[float, float, float]:
+    def weight_step(
+        self, positions: Tensor, rate: float, mixture: Mixture | None = None
+    ) -> tuple[float, float, float]:
         """Moves the weights by one batch of the weights part; the architecture gets no gradient.
 
         Args:
             positions: Of the images.
             rate: The learning rate.
+            mixture: By default the relaxation's, changed by the guards.
 
         Returns:
             Sum of the losses, right answers, images.
         """
         for group in self.stage.weight_optimiser.param_groups:
             group["lr"] = rate
-        mixture = None
-        for guard in self.guards:
+        for guard in self.guards if mixture is None else ():
             if guard.mix:
                 relaxation = self.relaxation
                 mixture = guard.mix(mixture or relaxation(), relaxation.ops, self._share, self._chance)
@@ -319,15 +268,27 @@ class BilevelSearch:
                 buffer.copy_(old)
         return right / n
 
+    def tune(self, mixture: Mixture) -> None:
+        """Trains the weights a little more, with a mixture that stays."""
+        generator = torch.Generator().manual_seed(self.seed)
+        batches = endless_batches(len(self.splits.weights), self.settings.batch_size, generator)
+        steps = max(1, round(_TUNED_SHARE * self.stage.steps * self.settings.epochs))
+        self.network.train()
+        for positions in itertools.islice(batches, steps):
+            self.weight_step(positions, _TUNED_RATE * self.stage.learning_rate * self.scale, mixture)
+
     def result(self) -> SupernetResult:
         """What the search found: at its end, or where a guard went back to."""
         epochs, reason = self.stopped or (len(self.history), "")
         found = self.found[epochs - 1]
-        events = [f"stopped after epoch {epochs}: {reason}"] if self.stopped else []
+        settings = self.settings
+        depths = network_size(self.space, settings)[1], max(self.space.depths)
+        events = [*in_words(settings.stages, settings.epochs, depths, len(self.relaxation.ops))]
+        events += [f"stopped after epoch {epochs}: {reason}"] if self.stopped else []
         if self.method.derive:
             genotype = self.method.derive(self.relaxation, self.judge, self.space, self.seed)
             return SupernetResult(found, genotype, tuple(self.history), tuple(events))
-        genotype, changes = guarded_genotype(found, self.space, self.guards, self.judge)
+        genotype, changes = guarded_genotype(found, self.space, self.guards, self.judge, self.tune)
         return SupernetResult(found, genotype, tuple(self.history), (*events, *changes))
 
     def _record(self, weights: list[float], alphas: list[float], started: float) -> None:

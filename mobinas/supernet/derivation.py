@@ -10,7 +10,7 @@ from mobinas.supernet.history import skips
 
 if TYPE_CHECKING:
     from mobinas.supernet.guard import Guard
-    from mobinas.supernet.relaxation import Judge
+    from mobinas.supernet.relaxation import Judge, Tune
 
 
 def likeliest_genotype(probabilities: Probabilities, space: SearchSpace) -> Genotype:
@@ -20,14 +20,14 @@ def likeliest_genotype(probabilities: Probabilities, space: SearchSpace) -> Geno
 
 
 def guarded_genotype(
-    probabilities: Probabilities, space: SearchSpace, guards: Sequence["Guard"], judge: "Judge"
+    probabilities: Probabilities, space: SearchSpace, guards: Sequence["Guard"], judge: "Judge", tune: "Tune"
 ) -> tuple[Genotype, tuple[str, ...]]:
     """The genotype that the guards derive, the likeliest one without any; and what they changed."""
     genotype = plain = likeliest_genotype(probabilities, space)
     events = []
     for guard in guards:
         if guard.derive:
-            genotype = guard.derive(probabilities, space, judge)
+            genotype = guard.derive(probabilities, space, judge, tune)
             if genotype != plain:
                 events.append(
                     f"{guard.name} changed the cells: {skips(genotype)} instead of {skips(plain)} skip "

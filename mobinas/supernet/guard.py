@@ -10,7 +10,7 @@ from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.supernet.history import EpochRecord
-from mobinas.supernet.relaxation import Judge, Mixture, Relaxation
+from mobinas.supernet.relaxation import Judge, Mixture, Relaxation, Tune
 from mobinas.supernet.stage import Stage
 
 
@@ -29,7 +29,8 @@ class Guard:
             generator.
         stop: After each epoch, from the records so far and the probabilities after each of them: None to go
             on, or the number of epochs whose end is the result, and why.
-        derive: Finds the genotype, from the probabilities, the space and a judge of mixtures.
+        derive: Finds the genotype, from the probabilities, the space, a judge of mixtures and a way to tune
+            the weights to one.
         mixed_only: Whether it needs a method whose edges mix all ops.
         eigenvalue: Whether each epoch must record the dominant eigenvalue.
         stages: Take the place of the method's, which must have a single one.
@@ -41,7 +42,7 @@ class Guard:
     clip: Callable[[Sequence[Tensor]], None] | None = None
     mix: Callable[[Mixture, Sequence[str], float, torch.Generator], Mixture] | None = None
     stop: Callable[[Sequence[EpochRecord], Sequence[Probabilities]], tuple[int, str] | None] | None = None
-    derive: Callable[[Probabilities, SearchSpace, Judge], Genotype] | None = None
+    derive: Callable[[Probabilities, SearchSpace, Judge, Tune], Genotype] | None = None
     mixed_only: bool = False
     eigenvalue: bool = False
     stages: tuple[Stage, ...] = ()

@@ -25,16 +25,15 @@ class NarrowingRelaxation(AlphaRelaxation):
         self.register_buffer("stage", torch.tensor(0))
 
     @torch.no_grad()
-    def narrow(self, kept: float, generator: torch.Generator) -> None:
+    def narrow(self, ops: int, generator: torch.Generator) -> None:
         """Keeps the likeliest ops on each edge, one of them not ``none``."""
-        number = max(1, round(kept * len(self.ops)))
         for mask, shares in zip(self.kept, self.shares(), strict=True):
             real = shares.clone()
             if "none" in self.ops:
                 real[:, self.ops.index("none")] = -1.0
             # The best real op comes first, whatever else is stronger.
             ranks = shares.masked_fill(~mask, -1.0).scatter(1, real.argmax(dim=1, keepdim=True), 2.0)
-            mask &= torch.zeros_like(mask).scatter(1, ranks.topk(number, dim=1).indices, True)
+            mask &= torch.zeros_like(mask).scatter(1, ranks.topk(ops, dim=1).indices, True)
         self.stage += 1
 
     def shares(self) -> tuple[Tensor, Tensor]:

@@ -83,14 +83,14 @@ class Relaxation(nn.Module, ABC):
             generator: Whatever the epoch draws comes from it, so that a resumed search repeats it.
         """
 
-    def narrow(self, kept: float, generator: torch.Generator) -> None:
+    def narrow(self, ops: int, generator: torch.Generator) -> None:
         """Called before each stage but the first.
 
         Args:
-            kept: Share of all ops that the stage leaves on each edge.
+            ops: How many the stage leaves on each edge.
             generator: See `begin_epoch`.
         """
-        assert kept == 1.0, f"{type(self).__name__} keeps all ops"
+        assert ops == len(self.ops), f"{type(self).__name__} keeps all ops"
 
     @abstractmethod
     def forward(self) -> Mixture:
@@ -157,6 +157,9 @@ Run = Callable[[Mixture], tuple[Tensor, float]]
 
 # The accuracy of a mixture with the shared weights, on the part that trains the architecture.
 Judge = Callable[[Mixture], float]
+
+# Trains the shared weights a little more with a mixture.
+Tune = Callable[[Mixture], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
 from mobinas.supernet.guards import find_guard
 from mobinas.supernet.methods import find_method
+from mobinas.supernet.relaxation import Method
 from mobinas.supernet.stage import Stage
+
+_HOOKS = {"derive": "cells", "stages": "stages"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +66,7 @@ class MethodSettings:
                 f"order is {self.order}; it is 1, or 2 for methods whose edges mix all ops without a draw"
                 f"{'' if takes else f', which {method.name} does not'}"
             )
-        for guard in map(find_guard, self.guards or ()):
-            if guard.stages and len(method.stages) > 1:
-                raise ConfigError(
-                    f"guard '{guard.name}' sets the stages of a search, but {method.name} has its own; "
-                    "leave it out"
-                )
-            if guard.eigenvalue and method.draws:
-                raise ConfigError(
-                    f"guard '{guard.name}' needs a loss that two passes agree on, but {method.name} draws; "
-                    "leave it out"
-                )
-            if guard.mixed_only and not method.mixes:
-                raise ConfigError(
-                    f"guard '{guard.name}' needs a method whose edges mix all ops, which {method.name} does "
-                    "not; leave it out"
-                )
+        self._check_guards(method)
         if len(self.stages) > 1 and self.epochs < len(self.stages):
             raise ConfigError(
                 f"epochs is {self.epochs}; a search in {len(self.stages)} stages needs at least as many"
@@ -97,6 +85,35 @@ class MethodSettings:
             raise ConfigError(f"batch_size is {self.batch_size}; batch normalisation needs at least 2")
         if self.warm_up_share is not None and not 0 <= self.warm_up_share < 1:
             raise ConfigError(f"warm_up_share is {self.warm_up_share}; it must be from 0 to below 1")
+
+    def _check_guards(self, method: Method) -> None:
+        guards = [find_guard(name) for name in self.guards or ()]
+        for hook in ("derive", "stages"):
+            both = [guard.name for guard in guards if getattr(guard, hook)]
+            if len(both) > 1:
+                raise ConfigError(
+                    f"guards {' and '.join(both)} each set the {_HOOKS[hook]}; keep one of them"
+                )
+        for guard in guards:
+            if guard.stages and len(method.stages) > 1:
+                raise ConfigError(
+                    f"guard '{guard.name}' sets the stages of a search, but {method.name} has its own; "
+                    "leave it out"
+                )
+            if guard.derive and method.derive:
+                raise ConfigError(
+                    f"guard '{guard.name}' sets the cells, but {method.name} takes the best of many; leave it out"
+                )
+            if guard.eigenvalue and method.draws:
+                raise ConfigError(
+                    f"guard '{guard.name}' needs a loss that two passes agree on, but {method.name} draws; "
+                    "leave it out"
+                )
+            if guard.mixed_only and not method.mixes:
+                raise ConfigError(
+                    f"guard '{guard.name}' needs a method whose edges mix all ops, which {method.name} does "
+                    "not; leave it out"
+                )
 
     @property
     def latency_exponent(self) -> float:

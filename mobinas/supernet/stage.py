@@ -1,5 +1,6 @@
 """Parts of a search, between which its network is rebuilt."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -22,7 +23,29 @@ class Stage:
         """Cells of the stage's network."""
         return shallow + round(self.deepening * max(0, deepest - shallow))
 
+    def left_of(self, ops: int) -> int:
+        """How many of so many ops an edge keeps."""
+        return max(1, round(self.kept_ops * ops))
+
 
 def stage_starts(epochs: int, stages: int) -> tuple[int, ...]:
     """First epoch of each of equally long stages; of more stages than epochs, some are empty."""
     return tuple(round(k * epochs / stages) for k in range(stages))
+
+
+def in_words(stages: Sequence[Stage], epochs: int, depths: tuple[int, int], ops: int) -> Iterator[str]:
+    """What each of several stages was, for the report.
+
+    Args:
+        stages: Of the search.
+        epochs: Of the search.
+        depths: Of the search network at first, and the largest of the space.
+        ops: Of an edge at first.
+    """
+    for number, (stage, start) in enumerate(zip(stages, stage_starts(epochs, len(stages)), strict=True), 1):
+        if len(stages) > 1:
+            mixed = f", 1/{stage.partial} of the channels mixed" if stage.partial > 1 else ""
+            yield (
+                f"stage {number}, from epoch {start + 1}: {stage.depth(*depths)} cells, "
+                f"{stage.left_of(ops)} of {ops} ops an edge{mixed}"
+            )

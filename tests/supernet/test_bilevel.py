@@ -9,9 +9,10 @@ from mobinas.arch.architecture import Task
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError, TrainingError
-from mobinas.supernet.bilevel import BilevelSearch, search_supernet
+from mobinas.supernet.bilevel import BilevelSearch
 from mobinas.supernet.derivation import likeliest_genotype
 from mobinas.supernet.history import mean_entropy
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings, network_size
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split

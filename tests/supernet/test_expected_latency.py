@@ -9,10 +9,11 @@ import torch
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
-from mobinas.supernet.bilevel import BilevelSearch, search_supernet
+from mobinas.supernet.bilevel import BilevelSearch
 from mobinas.supernet.expected_latency import LatencyTerm, OpLatencies
 from mobinas.supernet.methods import METHODS
 from mobinas.supernet.relaxation import Mixture
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split

@@ -10,11 +10,12 @@ from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities, edge_slots
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
-from mobinas.supernet.bilevel import BilevelSearch, search_supernet
+from mobinas.supernet.bilevel import BilevelSearch
 from mobinas.supernet.guards import GUARDS, find_guard
 from mobinas.supernet.history import EpochRecord, skips
 from mobinas.supernet.methods import METHODS
 from mobinas.supernet.relaxation import Mixture
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split
@@ -133,11 +134,11 @@ def test_skip_limit_replaces_the_weakest_skips_by_the_next_best_op() -> None:
     def judge(_mixture: Mixture) -> float:
         raise AssertionError("nothing needs judging")
 
-    found = derive(probabilities, SPACE, judge)
+    found = derive(probabilities, SPACE, judge, lambda _: None)
     assert skips(found) == 2
     assert found.reduction == probabilities.genotype().reduction
     few = _probabilities(0.1)
-    assert derive(few, SPACE, judge) == few.genotype()
+    assert derive(few, SPACE, judge, lambda _: None) == few.genotype()
 
 
 def test_a_third_skip_goes_back_one_epoch() -> None:
@@ -180,8 +181,10 @@ def test_perturbation_takes_what_hurts_most_when_it_is_missing() -> None:
             )
         )
 
-    found: Genotype = derive(Probabilities.uniform(OPS, 4), SPACE, judge)
+    tuned: list[Mixture] = []
+    found: Genotype = derive(Probabilities.uniform(OPS, 4), SPACE, judge, tuned.append)
     assert found.digest == target.digest
+    assert len(tuned) == 2 * (SLOTS + 4)
 
 
 def test_a_guard_ends_the_search_and_the_result_says_so(

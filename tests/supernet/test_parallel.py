@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from mobinas.arch.probabilities import Probabilities
 from mobinas.errors import TrainingError
-from mobinas.supernet.bilevel import BilevelSearch, search_supernet
+from mobinas.supernet.bilevel import BilevelSearch
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.elastic_training import ElasticSettings, _ElasticRun, train_elastic
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings
 from mobinas.testing import SPACE, sample
 from mobinas.train.augment import Augment

@@ -7,13 +7,14 @@ import torch
 
 from mobinas.arch.architecture import Task
 from mobinas.arch.space import SearchSpace
-from mobinas.supernet.bilevel import BilevelSearch, search_supernet
+from mobinas.supernet.bilevel import BilevelSearch
 from mobinas.supernet.methods.enas import ControllerRelaxation
 from mobinas.supernet.methods.gdas import GdasRelaxation
 from mobinas.supernet.methods.proxylessnas import ProxylessRelaxation
 from mobinas.supernet.methods.proxylessnas_reinforce import ReinforceRelaxation
 from mobinas.supernet.methods.random import RandomRelaxation
 from mobinas.supernet.relaxation import Mixture, MovingBaseline, Relaxation
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split

@@ -9,7 +9,7 @@ from mobinas.arch.architecture import Task
 from mobinas.arch.ops import op_set
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
-from mobinas.supernet.bilevel import BilevelSearch, search_supernet
+from mobinas.supernet.bilevel import BilevelSearch
 from mobinas.supernet.methods import METHODS
 from mobinas.supernet.methods.drnas import DirichletRelaxation
 from mobinas.supernet.methods.p_darts import PDartsRelaxation
@@ -17,6 +17,7 @@ from mobinas.supernet.mixed import MixedEdges
 from mobinas.supernet.narrowing import NarrowingRelaxation
 from mobinas.supernet.network import SearchNetwork, search_ops
 from mobinas.supernet.relaxation import Mixture
+from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings
 from mobinas.supernet.stage import stage_starts
 from mobinas.supernet.widening import widen
@@ -80,11 +81,11 @@ def test_narrowing_keeps_the_likeliest_ops_and_a_real_one(seed: int) -> None:
     with torch.no_grad():
         relaxation.normal[0, 0] = 50.0  # none
     before = relaxation.shares()
-    relaxation.narrow(0.5, torch.Generator())
+    relaxation.narrow(3, torch.Generator())
     for mask, shares in zip(relaxation.kept, before, strict=True):
         assert mask.sum(1).tolist() == [3] * len(mask)
         assert torch.equal(mask, torch.zeros_like(mask).scatter(1, shares.topk(3, dim=1).indices, True))
-    relaxation.narrow(0.01, torch.Generator())
+    relaxation.narrow(1, torch.Generator())
     assert not relaxation.kept[:, :, OPS.index("none")].any()
     assert relaxation.kept.sum(2).flatten().tolist() == [1] * 10
     found = relaxation.probabilities()
@@ -94,7 +95,7 @@ def test_narrowing_keeps_the_likeliest_ops_and_a_real_one(seed: int) -> None:
 def test_p_darts_forgets_its_alphas_when_narrowed() -> None:
     relaxation = PDartsRelaxation(OPS, 2, 0)
     _random_alphas(relaxation)
-    relaxation.narrow(0.5, torch.Generator().manual_seed(3))
+    relaxation.narrow(3, torch.Generator().manual_seed(3))
     assert float(relaxation.normal.detach().abs().max()) < 0.01
 
 
@@ -105,7 +106,7 @@ def test_p_darts_drops_skips_less_and_less_along_a_stage_and_more_in_later_ones(
         for share in (0.0, 1.0):
             relaxation.begin_epoch(share, torch.Generator().manual_seed(0))
             rates.append(round(relaxation.rate, 3))
-        relaxation.narrow(1.0, torch.Generator().manual_seed(0))
+        relaxation.narrow(6, torch.Generator().manual_seed(0))
     assert rates == [0.0, 0.0, 0.4, round(0.4 * math.exp(-3), 3), 0.7, round(0.7 * math.exp(-3), 3)]
     relaxation.train()
     relaxation.rate = 0.5
@@ -121,7 +122,7 @@ def test_p_darts_drops_skips_less_and_less_along_a_stage_and_more_in_later_ones(
 def test_dirichlet_draws_have_the_means_and_gradients_of_the_distribution() -> None:
     relaxation = DirichletRelaxation(OPS, 2, 0).double()
     _random_alphas(relaxation)
-    relaxation.narrow(0.5, torch.Generator())
+    relaxation.narrow(3, torch.Generator())
     draws = torch.stack([relaxation().normal.ops for _ in range(4000)])
     assert bool((draws.sum(2) - 1).abs().max() < 1e-9)
     assert not draws[:, ~relaxation.kept[0]].any()
@@ -164,7 +165,7 @@ def test_a_widened_network_keeps_what_is_not_in_mixed_ops() -> None:
 def test_what_is_dropped_is_not_computed_and_the_rest_unchanged() -> None:
     relaxation = PDartsRelaxation(OPS, 2, 0)
     _random_alphas(relaxation)
-    relaxation.narrow(0.5, torch.Generator().manual_seed(0))
+    relaxation.narrow(3, torch.Generator().manual_seed(0))
     network = SearchNetwork(SPACE, relaxation, resolution=8, depth=3, width=8, seed=0)
     x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     mixture = relaxation()
@@ -188,6 +189,11 @@ def test_channel_growth_takes_a_method_through_stages(digits: Splits) -> None:
         ("p-darts", {"guards": ("channel_growth",)}, "p-darts has its own"),
         ("gdas", {"guards": ("channel_growth",)}, "guard 'channel_growth' needs a method whose edges mix"),
         ("drnas", {"order": 2}, "which drnas does not"),
+        (
+            "darts",
+            {"guards": ("skip_limit", "perturbation")},
+            "skip_limit and perturbation each set the cells",
+        ),
         ("drnas", {"guards": ("stop_at_eigenvalue",)}, "drnas draws"),
     ],
 )
@@ -216,4 +222,9 @@ def test_a_loss_that_is_not_finite_takes_back_the_stage_too(
     monkeypatch.setattr(BilevelSearch, "weight_step", once)
     result = search_supernet(SPACE, digits, settings, seed=0)
     assert failed and len(result.history) == 3
+    assert result.events[:3] == (
+        "stage 1, from epoch 1: 3 cells, 6 of 6 ops an edge",
+        "stage 2, from epoch 2: 4 cells, 4 of 6 ops an edge",
+        "stage 3, from epoch 3: 5 cells, 2 of 6 ops an edge",
+    )
     assert SPACE.nodes == len(result.genotype.normal.nodes)

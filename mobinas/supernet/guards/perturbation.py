@@ -9,14 +9,15 @@ from mobinas.arch.genotype import N_INPUTS, Cell, Edge, Genotype
 from mobinas.arch.probabilities import Probabilities, edge_slots
 from mobinas.arch.space import SearchSpace
 from mobinas.supernet.guard import Guard
-from mobinas.supernet.relaxation import CellWeights, Judge, Mixture
+from mobinas.supernet.relaxation import CellWeights, Judge, Mixture, Tune
 
 
-def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge) -> Genotype:
-    """https://arxiv.org/abs/2108.04392, algorithm 1, without tuning in between.
+def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge, tune: Tune) -> Genotype:
+    """https://arxiv.org/abs/2108.04392, algorithm 1.
 
     One edge after the other keeps the op without which the accuracy falls most, then each node the two edges
-    without which it falls most. Only the first op set of a space is looked at where it has several.
+    without which it falls most; after each decision the weights are tuned to what is left. Only the first
+    op set of a space is looked at where it has several.
     """
     ops = [k for k, op in enumerate(probabilities.ops) if op != "none" and op in space.op_sets[0]]
     table = [torch.tensor(rows) for rows in (probabilities.normal, probabilities.reduction)]
@@ -26,8 +27,11 @@ def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge) -> G
     # Even shares stand for the plain sum of a node's edges.
     shares = [s * counts if torch.allclose(s * counts, torch.ones_like(s)) else s for s in shares]
 
+    def left() -> Mixture:
+        return Mixture(*(CellWeights(t, s) for t, s in zip(table, shares, strict=True)))
+
     def accuracy() -> float:
-        return judge(Mixture(*(CellWeights(t, s) for t, s in zip(table, shares, strict=True))))
+        return judge(left())
 
     cells = []
     for which in range(2):
@@ -35,6 +39,7 @@ def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge) -> G
             row = table[which][edge]
             best = _most_needed(ops, row, accuracy)
             table[which][edge] = torch.zeros_like(row).index_fill(0, torch.tensor([best]), float(row.sum()))
+            tune(left())
         nodes = []
         for number in range(N_INPUTS, N_INPUTS + probabilities.nodes):
             into = [k for k, (n, _) in enumerate(slots) if n == number]
@@ -44,28 +49,29 @@ def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge) -> G
             )
             for k in set(into) - set(kept):
                 table[which][k].zero_()
+            tune(left())
         cells.append(Cell(tuple(nodes), tuple(range(N_INPUTS, N_INPUTS + probabilities.nodes))))
     return Genotype(*cells)
 
 
 def _most_needed(ops: list[int], row: Tensor, accuracy: Callable[[], float]) -> int:
-    left = {}
+    without = {}
     for op in ops:
         before = row.clone()
         row[op] = 0.0
-        left[op] = accuracy()
+        without[op] = accuracy()
         row.copy_(before)
-    return min(ops, key=lambda op: left[op])
+    return min(ops, key=lambda op: without[op])
 
 
 def _two_most_needed(into: list[int], table: Tensor, accuracy: Callable[[], float]) -> list[int]:
-    left = {}
+    without = {}
     for k in into:
         before = table[k].clone()
         table[k].zero_()
-        left[k] = accuracy()
+        without[k] = accuracy()
         table[k] = before
-    return sorted(sorted(into, key=lambda k: left[k])[:2])
+    return sorted(sorted(into, key=lambda k: without[k])[:2])
 
 
 GUARD = Guard(

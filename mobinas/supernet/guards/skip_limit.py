@@ -6,12 +6,12 @@ from mobinas.arch.space import SearchSpace
 from mobinas.supernet.derivation import likeliest_genotype
 from mobinas.supernet.guard import Guard
 from mobinas.supernet.history import skips
-from mobinas.supernet.relaxation import Judge
+from mobinas.supernet.relaxation import Judge, Tune
 
 _MOST = 2
 
 
-def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge) -> Genotype:
+def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge, tune: Tune) -> Genotype:
     found = likeliest_genotype(probabilities, space)
     while skips(found) > _MOST and space.ops() != ("skip_connect",):
         probabilities = _without_weakest_skip(probabilities, found)

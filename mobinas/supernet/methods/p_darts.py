@@ -59,9 +59,9 @@ class PDartsRelaxation(NarrowingRelaxation):
         super().begin_epoch(share, generator)
         self.rate = _SKIP_DROPOUT[min(int(self.stage), len(_SKIP_DROPOUT) - 1)] * math.exp(-_DECAY * share)
 
-    def narrow(self, kept: float, generator: torch.Generator) -> None:
+    def narrow(self, ops: int, generator: torch.Generator) -> None:
         """Keeps the likeliest ops and forgets how likely they were."""
-        super().narrow(kept, generator)
+        super().narrow(ops, generator)
         with torch.no_grad():
             for alphas in (self.normal, self.reduction):
                 alphas.copy_(initial_alphas(self.nodes, len(self.ops), generator))
