@@ -102,7 +102,8 @@ class MethodSettings:
                 )
             if guard.derive and method.derive:
                 raise ConfigError(
-                    f"guard '{guard.name}' sets the cells, but {method.name} takes the best of many; leave it out"
+                    f"guard '{guard.name}' sets the cells, but {method.name} takes the best of many; "
+                    "leave it out"
                 )
             if guard.eigenvalue and method.draws:
                 raise ConfigError(

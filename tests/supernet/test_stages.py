@@ -188,6 +188,7 @@ def test_channel_growth_takes_a_method_through_stages(digits: Splits) -> None:
     [
         ("p-darts", {"guards": ("channel_growth",)}, "p-darts has its own"),
         ("gdas", {"guards": ("channel_growth",)}, "guard 'channel_growth' needs a method whose edges mix"),
+        ("enas", {"guards": ("skip_limit",)}, "guard 'skip_limit' sets the cells, but enas"),
         ("drnas", {"order": 2}, "which drnas does not"),
         (
             "darts",
