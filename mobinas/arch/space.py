@@ -76,6 +76,14 @@ class SearchSpace:
         """Yields every (resolution, depth, width)."""
         return itertools.product(self.resolutions, self.depths, self.widths)
 
+    def middle_size(self) -> tuple[int, int, int]:
+        """The median resolution, depth and width, the upper one of two."""
+        return (
+            sorted(self.resolutions)[len(self.resolutions) // 2],
+            sorted(self.depths)[len(self.depths) // 2],
+            sorted(self.widths)[len(self.widths) // 2],
+        )
+
     def ops(self) -> tuple[str, ...]:
         """Real ops (without ``none``) of all sets, in a fixed order."""
         return tuple(dict.fromkeys(op for ops in self.op_sets for op in ops if op != "none"))
@@ -132,13 +140,20 @@ class SearchSpace:
             rng: Draws the kinds.
             choose: Chooses among what they leave; uniformly without.
         """
-        real = self.ops()
-        few = rng.sample(real, min(rng.choice((1, 2, len(real))), len(real)))
+        few: list[str] = []
+
+        def draw(ops: Sequence[str]) -> None:
+            real = [op for op in ops if op != "none"]
+            few[:] = rng.sample(real, min(rng.choice((1, 2, len(real))), len(real)))
 
         def chooser(name: str, options: Sequence[Any], /) -> Any:
             left = [option for option in options if option in few] or list(options)
-            return choose(name, left) if choose else rng.choice(left)
+            chosen = choose(name, left) if choose else rng.choice(left)
+            if name == "op_set":
+                draw(self.op_sets[chosen])
+            return chosen
 
+        draw(self.op_sets[0])
         return chooser
 
     def single_op_architectures(self) -> tuple[Architecture, ...]:

@@ -15,7 +15,7 @@ from mobinas.supernet.expected_latency import OpLatencies
 from mobinas.supernet.history import EpochRecord, SupernetResult
 from mobinas.supernet.network import search_ops
 from mobinas.supernet.search import search_supernet
-from mobinas.supernet.settings import MethodSettings, network_size
+from mobinas.supernet.settings import MethodSettings
 from mobinas.train.splits import Splits
 from predictors.models.latency import LatencyPredictor
 
@@ -48,7 +48,8 @@ def search_cells(
             lambda networks: predictor.predict(networks).mean_s.tolist(),
             space,
             search_ops(space),
-            network_size(space, settings),
+            # A target is meant for final networks, which lie around the middle of the macro space.
+            space.middle_size(),
         )
         result = search_supernet(
             space,

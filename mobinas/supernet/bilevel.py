@@ -24,7 +24,7 @@ from mobinas.supernet.guards import find_guard
 from mobinas.supernet.history import EpochRecord, SupernetResult, mean_entropy, skips
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.network import SearchNetwork, search_ops
-from mobinas.supernet.relaxation import Method, Mixture, Relaxation
+from mobinas.supernet.relaxation import Method, Mixture, Relaxation, Tune
 from mobinas.supernet.settings import MethodSettings, network_size
 from mobinas.supernet.sharpness import dominant_eigenvalue
 from mobinas.supernet.stage import in_words, stage_starts
@@ -127,8 +127,10 @@ class BilevelSearch:
             rate = self.scale * self.stage.rate(number, k)
             if moves:
                 alpha_sums += torch.tensor(self.alpha_step(next(alpha_batches), positions, rate))
+                if not bool(torch.isfinite(alpha_sums).all()):
+                    return False
             weight_sums += torch.tensor(self.weight_step(positions, rate))
-            if not bool(torch.isfinite(weight_sums).all() and torch.isfinite(alpha_sums).all()):
+            if not bool(torch.isfinite(weight_sums).all()):
                 return False
         if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
             return False
@@ -198,9 +200,12 @@ class BilevelSearch:
                 rate=rate,
                 optimiser=self.stage.weight_optimiser,
             )
+        given = [g for g in gradients if g is not None]
+        if not all(bool(torch.isfinite(g).all()) for g in given):
+            return math.nan, *seen[0][1:]
         for guard in self.guards:
             if guard.clip:
-                guard.clip([g for g in gradients if g is not None])
+                guard.clip(given)
         apply_gradients(self.stage.alpha_optimiser, alphas, gradients)
         self.relaxation.end_step()
         return seen[0]
@@ -261,6 +266,7 @@ class BilevelSearch:
         part, right, n = self.splits.alphas, 0.0, min(len(self.splits.alphas), images)
         before = [buffer.clone() for buffer in self.network.buffers()]
         self.network.train()
+        self.relaxation.eval()
         with torch.no_grad():
             for positions in torch.arange(n).tensor_split(max(1, round(n / 128))):
                 right += self._loss(part, positions, mixture)[1][1]
@@ -268,14 +274,18 @@ class BilevelSearch:
                 buffer.copy_(old)
         return right / n
 
-    def tune(self, mixture: Mixture) -> None:
-        """Trains the weights a little more, with a mixture that stays."""
+    def tuner(self) -> Tune:
+        """Trains the weights a little more at each call, with a mixture that stays, on ever new batches."""
         generator = torch.Generator().manual_seed(self.seed)
         batches = endless_batches(len(self.splits.weights), self.settings.batch_size, generator)
         steps = max(1, round(_TUNED_SHARE * self.stage.steps * self.settings.epochs))
-        self.network.train()
-        for positions in itertools.islice(batches, steps):
-            self.weight_step(positions, _TUNED_RATE * self.stage.learning_rate * self.scale, mixture)
+
+        def tune(mixture: Mixture) -> None:
+            self.network.train()
+            for positions in itertools.islice(batches, steps):
+                self.weight_step(positions, _TUNED_RATE * self.stage.learning_rate * self.scale, mixture)
+
+        return tune
 
     def result(self) -> SupernetResult:
         """What the search found: at its end, or where a guard went back to."""
@@ -283,12 +293,14 @@ class BilevelSearch:
         found = self.found[epochs - 1]
         settings = self.settings
         depths = network_size(self.space, settings)[1], max(self.space.depths)
-        events = [*in_words(settings.stages, settings.epochs, depths, len(self.relaxation.ops))]
+        events = [*in_words(settings.stages, settings.epochs, depths, len(self.relaxation.ops))][
+            : self.stage.number + 1
+        ]
         events += [f"stopped after epoch {epochs}: {reason}"] if self.stopped else []
         if self.method.derive:
             genotype = self.method.derive(self.relaxation, self.judge, self.space, self.seed)
             return SupernetResult(found, genotype, tuple(self.history), tuple(events))
-        genotype, changes = guarded_genotype(found, self.space, self.guards, self.judge, self.tune)
+        genotype, changes = guarded_genotype(found, self.space, self.guards, self.judge, self.tuner())
         return SupernetResult(found, genotype, tuple(self.history), (*events, *changes))
 
     def _record(self, weights: list[float], alphas: list[float], started: float) -> None:
@@ -319,9 +331,12 @@ class BilevelSearch:
             )
         )
         self.found.append(found)
-        for guard in self.guards:
-            if guard.stop and not self.stopped and (end := guard.stop(self.history, self.found)):
-                self.stopped = end
+        # What an earlier stage or the warm-up saw says nothing about this network or these alphas.
+        start = self.stage.first_epoch + self.stage.warm_up_epochs
+        for guard in self.guards if len(self.history) > start else ():
+            if guard.stop and not self.stopped:
+                end = guard.stop(self.history[start:], self.found[start:])
+                self.stopped = None if end is None else (start + end[0], end[1])
 
     def _eigenvalue(self) -> float:
         positions = torch.arange(min(len(self.splits.alphas), _SHARPNESS_IMAGES))
@@ -344,8 +359,8 @@ class BilevelSearch:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to a state of this search."""
-        if state.get("stage", 0) != self.stage.number:
-            self.stage = self._stage(state.get("stage", 0), self.relaxation)
+        if state["stage"] != self.stage.number:
+            self.stage = self._stage(state["stage"], self.relaxation)
         self.stage.restore(state)
         self.history = [EpochRecord(**record) for record in state["history"]]
         self.found = [Probabilities.from_json(one) for one in state["found"]]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mobinas.arch.architecture import Architecture
+from mobinas.arch.genotype import digest_of
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import Chooser, SearchSpace
 from mobinas.errors import ConfigError
@@ -120,7 +121,12 @@ def train_elastic(
         learning_rate=settings.learning_rate,
         smaller=f"supernet.elastic_batch_size (now {settings.batch_size})",
         # Who runs out of memory goes on with smaller batches.
-        identity=identity_of(supernet.space, replace(settings, batch_size=2), seed, splits.training),
+        identity=identity_of(
+            (supernet.space, digest_of(probabilities.to_json())[:8]),
+            replace(settings, batch_size=2),
+            seed,
+            splits.training,
+        ),
         checkpoint=checkpoint,
     )
     return tuple(run.losses)

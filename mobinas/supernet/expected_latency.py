@@ -17,6 +17,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.supernet.relaxation import Mixture
 
 _REFERENCE_S = 1e-3
+_LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ class OpLatencies:
             for node in nodes:
                 kept = 2 * node.sum(0) / node.sum().clamp(min=1e-12)
                 total = total + (kept * table.new_tensor(costs)).sum()
-        return total
+        # The predictor is not quite additive.
+        return total.clamp(min=_LEAST_SHARE * self.base_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +126,6 @@ class LatencyTerm:
 
 def _cell_of(op: str, nodes: int) -> Cell:
     numbers = tuple(range(N_INPUTS, N_INPUTS + nodes))
-    return Cell(tuple((Edge(0, op), Edge(1, op)) for _ in numbers), numbers)
+    # Different sources, since equal ops on one source are computed once; inputs and nodes among them, since
+    # edges from inputs alone have stride 2 where a cell reduces.
+    return Cell(tuple((Edge(n % 2, op), Edge(n - 1, op)) for n in numbers), numbers)

@@ -24,8 +24,8 @@ class EpochRecord:
             images of the alphas part; None for methods that never mix ops.
         eigenvalue: Dominant eigenvalue of the Hessian of the loss on the alphas part in the architecture
             parameters; None unless a guard asks.
-        expected_latency_s: Latency that the strengths of ops and edges expect, at the size of the search
-            network; None where the search does not know the latencies of ops.
+        expected_latency_s: Latency that the strengths of ops and edges expect, at the size that the latencies
+            of ops are of; None where the search does not know the latencies of ops.
     """
 
     weight_loss: float

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -225,6 +225,28 @@ class MovingBaseline(nn.Module):
 def best_judged(genotypes: Sequence[Genotype], judge: Judge, ops: Sequence[str]) -> Genotype:
     """The genotype whose subnet does best with the shared weights."""
     return max(genotypes, key=lambda genotype: judge(Mixture.of(genotype, ops)))
+
+
+def drop_skips(mixture: Mixture, ops: Sequence[str], rate: float, generator: torch.Generator) -> Mixture:
+    """Operation-level dropout: each edge loses its skip connection at this rate, else that is scaled up.
+
+    Args:
+        mixture: Of these ops.
+        ops: Their names.
+        rate: In [0, 1).
+        generator: Draws.
+    """
+    if "skip_connect" not in ops or rate <= 0:
+        return mixture
+    column = ops.index("skip_connect")
+
+    def dropped(weights: CellWeights) -> CellWeights:
+        kept = torch.rand(len(weights.ops), generator=generator).to(weights.ops) >= rate
+        factors = torch.ones_like(weights.ops)
+        factors[:, column] = kept.to(factors) / (1 - rate)
+        return replace(weights, ops=weights.ops * factors)
+
+    return Mixture(dropped(mixture.normal), dropped(mixture.reduction))
 
 
 def initial_alphas(nodes: int, ops: int, generator: torch.Generator) -> nn.Parameter:

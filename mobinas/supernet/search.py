@@ -1,8 +1,9 @@
 """A one-shot search from its beginning, or its last checkpoint, to its end."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from mobinas.arch.genotype import digest_of
 from mobinas.arch.space import SearchSpace
 from mobinas.progress import Progress, silent
 from mobinas.supernet.bilevel import BilevelSearch
@@ -11,7 +12,7 @@ from mobinas.supernet.history import SupernetResult
 from mobinas.supernet.settings import MethodSettings
 from mobinas.train.batches import check_batch_size
 from mobinas.train.checkpoint import identity_of
-from mobinas.train.epochs import run_epochs
+from mobinas.train.epochs import enough_memory, run_epochs
 from mobinas.train.splits import Splits
 
 
@@ -50,15 +51,16 @@ def search_supernet(
     """
     check_batch_size(settings.batch_size, {"weights": len(splits.weights), "alphas": len(splits.alphas)})
     search = BilevelSearch(space, splits, settings, seed, progress, latencies)
+    smaller = f"supernet.batch_size (now {settings.batch_size})"
     run_epochs(
         search,
         settings.epochs,
         name="the search",
         learning_rate=search.stage.learning_rate,
-        smaller=f"supernet.batch_size (now {settings.batch_size})",
+        smaller=smaller,
         # Who runs out of memory goes on with smaller batches.
         identity=identity_of(
-            (space, latencies) if latencies else space,
+            (space, digest_of(asdict(latencies))[:8]) if latencies and settings.latency_exponent else space,
             replace(settings, batch_size=2),
             seed,
             splits.weights,
@@ -66,4 +68,5 @@ def search_supernet(
         ),
         checkpoint=checkpoint,
     )
-    return search.result()
+    with enough_memory("the choice of cells", smaller, checkpoint):
+        return search.result()

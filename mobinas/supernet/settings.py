@@ -100,6 +100,11 @@ class MethodSettings:
                     f"guard '{guard.name}' sets the stages of a search, but {method.name} has its own; "
                     "leave it out"
                 )
+            if guard.stop and method.derive:
+                raise ConfigError(
+                    f"guard '{guard.name}' goes back to earlier probabilities, but {method.name} takes the "
+                    "best of many cells at its end; leave it out"
+                )
             if guard.derive and method.derive:
                 raise ConfigError(
                     f"guard '{guard.name}' sets the cells, but {method.name} takes the best of many; "

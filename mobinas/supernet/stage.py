@@ -13,11 +13,14 @@ class Stage:
         partial: K, where 1/K of the channels enter the mixed ops.
         kept_ops: Share of the ops that are left on each edge, the likeliest; below 1 only for methods whose
             relaxation can `narrow`.
+        anew: Whether the network starts with weights of its own instead of those of the stage before; it must
+            where the depth changes.
     """
 
     deepening: float = 0.0
     partial: int = 1
     kept_ops: float = 1.0
+    anew: bool = False
 
     def depth(self, shallow: int, deepest: int) -> int:
         """Cells of the stage's network."""

@@ -77,7 +77,7 @@ class StageRun:
             relaxation: The search's, taken along from stage to stage.
             part: Trains the weights; the network lies on the same device.
             seed: Draws initial weights, the same for every device.
-            before: The network of the stage before, whose weights are taken over where the depth is the same.
+            before: The network of the stage before; unless the stage starts anew, its weights are taken over.
         """
         method, stage = find_method(settings.method), settings.stages[number]
         bounds = (*stage_starts(settings.epochs, len(settings.stages)), settings.epochs)
@@ -92,10 +92,10 @@ class StageRun:
             seed=seed + number,
             partial=stage.partial,
         ).to(part.images.device)
-        if before is not None and len(before.cells) == len(network.cells):
+        if before is not None and not stage.anew:
             widen(before, network)
         share = method.warm_up_share if settings.warm_up_share is None else settings.warm_up_share
-        warm_up_epochs = round(share * epochs)
+        warm_up_epochs = min(round(share * epochs), epochs - 1)
         steps = max(1, round(len(part) / settings.batch_size))
         rate = settings.learning_rate or _LEARNING_RATE_PER_IMAGE * settings.batch_size
         moving = max(1, steps * (epochs - warm_up_epochs) * len(settings.stages))

@@ -11,8 +11,9 @@ from mobinas.supernet.normed_sum import PointwiseNorm
 def widen(narrow: nn.Module, wide: nn.Module) -> None:
     """Takes over the weights of a search network, or a part of one, whose mixed ops see fewer channels.
 
-    Where the inputs of an op are copies of channels, so is what it computes: copies of a filter share its
-    weights to what follows (Net2Wider, Chen et al., 2016, https://arxiv.org/abs/1511.05641, eq. 4).
+    Where the inputs of an op are copies of channels, so is what it computes (of a factorised reduce, in
+    another order): copies of a filter share its weights to what follows (Net2Wider, Chen et al., 2016,
+    https://arxiv.org/abs/1511.05641, eq. 4).
 
     Args:
         narrow: Where weights and statistics come from; of the same depth.

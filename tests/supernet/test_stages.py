@@ -7,9 +7,12 @@ import torch
 
 from mobinas.arch.architecture import Task
 from mobinas.arch.ops import op_set
+from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
 from mobinas.supernet.bilevel import BilevelSearch
+from mobinas.supernet.guards import GUARDS
+from mobinas.supernet.history import EpochRecord, skips
 from mobinas.supernet.methods import METHODS
 from mobinas.supernet.methods.drnas import DirichletRelaxation
 from mobinas.supernet.methods.p_darts import PDartsRelaxation
@@ -22,7 +25,7 @@ from mobinas.supernet.settings import MethodSettings
 from mobinas.supernet.stage import stage_starts
 from mobinas.supernet.widening import widen
 from mobinas.train.data import load_data
-from mobinas.train.splits import Splits, split
+from mobinas.train.splits import Part, Splits, split
 
 OPS = ("none", "skip_connect", "conv_3x3", "sep_conv_3x3", "max_pool_3x3", "avg_pool_3x3")
 SPACE = SearchSpace(Task(10, 1), (8,), (3, 4, 5), (8,), (OPS,), nodes=2)
@@ -229,3 +232,73 @@ def test_a_loss_that_is_not_finite_takes_back_the_stage_too(
         "stage 3, from epoch 3: 5 cells, 2 of 6 ops an edge",
     )
     assert SPACE.nodes == len(result.genotype.normal.nodes)
+
+
+def test_an_edge_that_kept_nothing_but_skips_ends_the_limit_all_the_same(digits: Splits) -> None:
+    row = [0.5, 0.5, 0.0, 0.0, 0.0, 0.0]
+    found = Probabilities.of(OPS, [row] * 5, [row] * 5, [1.0] * 5, [1.0] * 5)
+    derive = GUARDS["skip_limit"].derive
+    assert derive is not None
+    genotype = derive(found, SPACE, lambda _: 0.0, lambda _: None)
+    assert skips(genotype) <= 2
+
+
+def test_perturbation_never_takes_what_was_dropped() -> None:
+    rows = [[0.0, 0.0, 0.5, 0.0, 0.5, 0.0]] * 5
+    found = Probabilities.of(OPS, rows, rows, [1.0] * 5, [1.0] * 5)
+    derive = GUARDS["perturbation"].derive
+    assert derive is not None
+    seen: list[Mixture] = []
+
+    def judge(mixture: Mixture) -> float:
+        seen.append(mixture)
+        return -float(mixture.normal.ops.sum())  # the less is left the better
+
+    genotype = derive(found, SPACE, judge, lambda _: None)
+    assert genotype.ops() <= {"conv_3x3", "max_pool_3x3"}
+    assert all(
+        not mixture.normal.computed[:, 3].any() for mixture in seen if mixture.normal.computed is not None
+    )
+
+
+def test_guards_that_stop_see_the_stage_alone(digits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def stop(history: list[EpochRecord], found: list[Probabilities]) -> tuple[int, str] | None:
+        seen.append(len(history))
+        return (1, "enough") if len(seen) == 4 else None
+
+    guard = GUARDS["stop_at_skips"]
+    monkeypatch.setitem(GUARDS, "stop_at_skips", type(guard)(guard.name, guard.summary, stop=stop))
+    settings = MethodSettings("p-darts", 9, 64, warm_up_share=0.4, guards=("stop_at_skips",))
+    result = search_supernet(SPACE, digits, settings, seed=0)
+    # Stages of 3 epochs, of which the first is a warm-up.
+    assert seen == [1, 2, 1, 2]
+    assert result.events[-1] == "stopped after epoch 5: enough"
+    assert len(result.events) == 3
+
+
+def test_alphas_move_in_each_stage_however_long_the_warm_up(digits: Splits) -> None:
+    settings = MethodSettings("p-darts", 6, 64, warm_up_share=0.9)
+    history = search_supernet(SPACE, digits, settings, seed=0).history
+    assert [record.alpha_loss is not None for record in history] == [False, True] * 3
+
+
+@pytest.mark.parametrize("method", ["drnas", "proxylessnas", "p-darts"])
+def test_a_loss_that_is_not_finite_never_reaches_the_alphas(
+    method: str, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, failed = BilevelSearch._loss, []
+
+    def once(
+        self: BilevelSearch, part: Part, *others: object
+    ) -> tuple[torch.Tensor, tuple[float, float, float]]:
+        value, counted = loss(self, part, *others)  # type: ignore[arg-type]
+        if part is digits.alphas and torch.is_grad_enabled() and not failed:
+            failed.append(True)
+            return value * math.nan, counted
+        return value, counted
+
+    monkeypatch.setattr(BilevelSearch, "_loss", once)
+    result = search_supernet(SPACE, digits, _settings(method, 3), seed=0)
+    assert failed and len(result.history) == 3

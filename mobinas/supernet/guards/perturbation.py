@@ -28,7 +28,7 @@ def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge, tune
     shares = [s * counts if torch.allclose(s * counts, torch.ones_like(s)) else s for s in shares]
 
     def left() -> Mixture:
-        return Mixture(*(CellWeights(t, s) for t, s in zip(table, shares, strict=True)))
+        return Mixture(*(CellWeights(t, s, t > 0) for t, s in zip(table, shares, strict=True)))
 
     def accuracy() -> float:
         return judge(left())
@@ -37,7 +37,7 @@ def _derive(probabilities: Probabilities, space: SearchSpace, judge: Judge, tune
     for which in range(2):
         for edge in range(len(slots)):
             row = table[which][edge]
-            best = _most_needed(ops, row, accuracy)
+            best = _most_needed([k for k in ops if row[k] > 0] or ops, row, accuracy)
             table[which][edge] = torch.zeros_like(row).index_fill(0, torch.tensor([best]), float(row.sum()))
             tune(left())
         nodes = []

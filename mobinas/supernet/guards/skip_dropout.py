@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from mobinas.supernet.guard import Guard
-from mobinas.supernet.methods.p_darts import drop_skips
-from mobinas.supernet.relaxation import Mixture
+from mobinas.supernet.relaxation import Mixture, drop_skips
 
 # https://arxiv.org/abs/1904.12760; it decays to 0, so that skips compete fairly at the end.
 _FIRST_RATE = 0.3

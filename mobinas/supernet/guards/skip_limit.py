@@ -29,8 +29,9 @@ def _without_weakest_skip(probabilities: Probabilities, genotype: Genotype) -> P
     rows = [list(row) for row in probabilities.normal]
     weakest = min(chosen, key=lambda k: rows[k][column])
     rows[weakest][column] = 0.0
-    if not any(rows[weakest]):
-        rows[weakest] = [float(k != column) for k in range(len(rows[weakest]))]
+    real = [float(op not in ("none", "skip_connect")) for op in probabilities.ops]
+    if not any(share * is_real for share, is_real in zip(rows[weakest], real, strict=True)):
+        rows[weakest] = real  # all that was left of the edge; any other op is as good
     return Probabilities.of(
         probabilities.ops,
         rows,

@@ -13,6 +13,8 @@ from mobinas.supernet.narrowing import NarrowingRelaxation
 from mobinas.supernet.relaxation import Method, Mixture
 from mobinas.supernet.stage import Stage
 
+_LEAST_CONCENTRATION = 1e-6
+
 
 class DirichletRelaxation(NarrowingRelaxation):
     """A draw from a Dirichlet distribution over the ops that an edge still has."""
@@ -26,7 +28,9 @@ class DirichletRelaxation(NarrowingRelaxation):
         return normal / normal.sum(1, keepdim=True), reduction / reduction.sum(1, keepdim=True)
 
     def forward(self) -> Mixture:
-        """One draw, differentiable in the concentrations."""
+        """One draw, differentiable in the concentrations; their mean where it is not trained."""
+        if not self.training:
+            return Mixture(*(self.cell(table, k) for k, table in enumerate(self.shares())))
         tables = (
             self._drawn(alphas, mask)
             for alphas, mask in zip((self.normal, self.reduction), self.kept, strict=True)
@@ -35,7 +39,7 @@ class DirichletRelaxation(NarrowingRelaxation):
 
     @staticmethod
     def _concentrations(alphas: Tensor) -> Tensor:
-        return torch.nn.functional.elu(alphas) + 1
+        return (torch.nn.functional.elu(alphas) + 1).clamp(min=_LEAST_CONCENTRATION)
 
     def _drawn(self, alphas: Tensor, mask: Tensor) -> Tensor:
         # Every edge has as many kept ops, so that their columns are a table of their own.
@@ -43,7 +47,7 @@ class DirichletRelaxation(NarrowingRelaxation):
         # Drawn on the CPU, so that every device sees the same.
         concentrations = self._concentrations(alphas.gather(1, columns)).cpu()
         with torch.random.fork_rng(devices=[]):  # the distribution takes no generator
-            torch.manual_seed(int(torch.randint(2**31, (1,), generator=self.generator)))
+            torch.default_generator.manual_seed(int(torch.randint(2**31, (1,), generator=self.generator)))
             drawn = torch.distributions.Dirichlet(concentrations).rsample()
         return torch.zeros_like(alphas).scatter(1, columns, drawn.to(alphas.device))
 

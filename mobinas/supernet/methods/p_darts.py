@@ -8,39 +8,16 @@ is the guard ``skip_limit``.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from mobinas.supernet.narrowing import NarrowingRelaxation
-from mobinas.supernet.relaxation import CellWeights, Method, Mixture, initial_alphas
+from mobinas.supernet.relaxation import Method, Mixture, drop_skips, initial_alphas
 from mobinas.supernet.stage import Stage
 
 # Section 4.1.2, for CIFAR-10; the authors' code lets them fall to a twentieth along a stage.
 _SKIP_DROPOUT = (0.0, 0.4, 0.7)
 _DECAY = 3.0
-
-
-def drop_skips(mixture: Mixture, ops: Sequence[str], rate: float, generator: torch.Generator) -> Mixture:
-    """Operation-level dropout: each edge loses its skip connection at this rate, else that is scaled up.
-
-    Args:
-        mixture: Of these ops.
-        ops: Their names.
-        rate: In [0, 1).
-        generator: Draws.
-    """
-    if "skip_connect" not in ops or rate <= 0:
-        return mixture
-    column = ops.index("skip_connect")
-
-    def dropped(weights: CellWeights) -> CellWeights:
-        kept = torch.rand(len(weights.ops), generator=generator).to(weights.ops) >= rate
-        factors = torch.ones_like(weights.ops)
-        factors[:, column] = kept.to(factors) / (1 - rate)
-        return replace(weights, ops=weights.ops * factors)
-
-    return Mixture(dropped(mixture.normal), dropped(mixture.reduction))
 
 
 class PDartsRelaxation(NarrowingRelaxation):
@@ -82,5 +59,9 @@ METHOD = Method(
     learning_rate=6e-4,
     draws=True,
     guards=("skip_limit",),
-    stages=(Stage(), Stage(deepening=0.5, kept_ops=5 / 8), Stage(deepening=1.0, kept_ops=3 / 8)),
+    stages=(
+        Stage(),
+        Stage(deepening=0.5, kept_ops=5 / 8, anew=True),
+        Stage(deepening=1.0, kept_ops=3 / 8, anew=True),
+    ),
 )

@@ -36,7 +36,7 @@ class ProxylessRelaxation(PathRelaxation):
 
     def __init__(self, ops: Sequence[str], nodes: int, seed: int) -> None:
         super().__init__(ops, nodes, seed)
-        # Of the step under way, for each cell: which columns move, and the alphas there before.
+        # Of the step under way, for each cell: which columns move, and all alphas before.
         self._moving: list[tuple[nn.Parameter, Tensor, Tensor]] = []
 
     def architecture_loss(self, run: Run) -> Tensor:
@@ -46,18 +46,18 @@ class ProxylessRelaxation(PathRelaxation):
 
     @torch.no_grad()
     def end_step(self) -> None:
-        """Shifts the two alphas of each edge so that the sum of their exponentials is what it was."""
+        """Shifts the two alphas of each edge so that their exponentials sum to what they did; others stay."""
         for alphas, columns, before in self._moving:
-            after = alphas.gather(1, columns)
-            shift = torch.logsumexp(after, dim=1, keepdim=True) - torch.logsumexp(before, dim=1, keepdim=True)
-            alphas.scatter_(1, columns, after - shift)
+            after, old = alphas.gather(1, columns), before.gather(1, columns)
+            shift = torch.logsumexp(after, dim=1, keepdim=True) - torch.logsumexp(old, dim=1, keepdim=True)
+            alphas.copy_(before.scatter(1, columns, after - shift))
         self._moving = []
 
     def _two(self, alphas: nn.Parameter) -> CellWeights:
         if alphas.shape[1] == 1:
             return self._one(alphas)
         columns = self.draw(alphas, 2)
-        self._moving.append((alphas, columns, alphas.detach().gather(1, columns)))
+        self._moving.append((alphas, columns, alphas.detach().clone()))
         shares = torch.softmax(alphas.gather(1, columns), dim=1)
         first = torch.rand(len(shares), generator=self.generator).to(shares) < shares[:, 0].detach()
         passing = torch.stack([first, ~first], dim=1).to(shares)
