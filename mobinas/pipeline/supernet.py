@@ -44,19 +44,12 @@ def search_cells(
     checkpoint = job.folder.path / "supernet.checkpoint.pt"
 
     def make() -> dict[str, Any]:
-        latencies = OpLatencies.of(
-            lambda networks: predictor.predict(networks).mean_s.tolist(),
-            space,
-            search_ops(space),
-            # A target is meant for final networks, which lie around the middle of the macro space.
-            space.middle_size(),
-        )
         result = search_supernet(
             space,
             parts,
             settings,
             seed=seed,
-            latencies=latencies,
+            latencies=_op_latencies(predictor, space),
             progress=progress,
             checkpoint=checkpoint,
         )
@@ -74,6 +67,16 @@ def search_cells(
         Genotype.from_json(data["genotype"]),
         tuple(EpochRecord(**record) for record in data["history"]),
         tuple(data["events"]),
+    )
+
+
+def _op_latencies(predictor: LatencyPredictor, space: SearchSpace) -> OpLatencies:
+    return OpLatencies.of(
+        lambda networks: predictor.predict(networks).mean_s.tolist(),
+        space,
+        search_ops(space),
+        # A target is meant for final networks, which lie around the middle of the macro space.
+        space.middle_size(),
     )
 
 

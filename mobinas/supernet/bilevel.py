@@ -7,7 +7,7 @@ Second order: through a step of the weights, see `unrolled`.
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +20,6 @@ from mobinas.progress import Progress, silent
 from mobinas.supernet.derivation import guarded_genotype
 from mobinas.supernet.expected_latency import LatencyTerm, OpLatencies
 from mobinas.supernet.guard import Guard
-from mobinas.supernet.guards import find_guard
 from mobinas.supernet.history import EpochRecord, SupernetResult, mean_entropy, skips
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.network import SearchNetwork, search_ops
@@ -75,8 +74,7 @@ class BilevelSearch:
     def __post_init__(self) -> None:
         self._chance = torch.Generator().manual_seed(self.seed)
         self.method = find_method(self.settings.method)
-        names = self.method.guards if self.settings.guards is None else self.settings.guards
-        self.guards = tuple(find_guard(name) for name in names)
+        self.guards = self.settings.active_guards
         self.stage = self._stage(0, self.method.relax(search_ops(self.space), self.space.nodes, self.seed))
 
     def _stage(self, number: int, relaxation: Relaxation, before: SearchNetwork | None = None) -> StageRun:
@@ -178,28 +176,15 @@ class BilevelSearch:
 
         def loss() -> Tensor:
             value = self.relaxation.architecture_loss(run)
-            strengths = self.relaxation.strengths()
-            if term is not None and strengths is not None and not self.method.rewards:
-                value = value + term.penalty(strengths)
+            if term is not None and not self.method.rewards:
+                strengths = self.relaxation.strengths()
+                value = value if strengths is None else value + term.penalty(strengths)
             for guard in self.guards:
                 if guard.penalty:
                     value = value + guard.penalty(self.relaxation, self._share)
             return value * parallel.fraction(positions)
 
-        # Only these get gradients: cheaper than backward(), and nothing is left for the other step.
-        gradients: Sequence[Tensor | None]
-        if self.settings.order == 1:
-            gradients = parallel.gradients(loss(), alphas)
-        else:
-            assert weight_positions is not None, "the second order steps on a batch of the weights part"
-            gradients = unrolled_gradients(
-                alphas,
-                self.stage.weight_optimiser.param_groups[0]["params"],
-                weight_loss=lambda: self._share_of_loss(self.splits.weights, weight_positions),
-                alpha_loss=loss,
-                rate=rate,
-                optimiser=self.stage.weight_optimiser,
-            )
+        gradients = self._alpha_gradients(alphas, loss, weight_positions, rate)
         given = [g for g in gradients if g is not None]
         if not all(bool(torch.isfinite(g).all()) for g in given):
             return math.nan, *seen[0][1:]
@@ -209,6 +194,26 @@ class BilevelSearch:
         apply_gradients(self.stage.alpha_optimiser, alphas, gradients)
         self.relaxation.end_step()
         return seen[0]
+
+    def _alpha_gradients(
+        self,
+        alphas: list[nn.Parameter],
+        loss: Callable[[], Tensor],
+        weight_positions: Tensor | None,
+        rate: float,
+    ) -> Sequence[Tensor | None]:
+        # Only these get gradients: cheaper than backward(), and nothing is left for the other step.
+        if self.settings.order == 1:
+            return parallel.gradients(loss(), alphas)
+        assert weight_positions is not None, "the second order steps on a batch of the weights part"
+        return unrolled_gradients(
+            alphas,
+            self.stage.weight_optimiser.param_groups[0]["params"],
+            weight_loss=lambda: self._share_of_loss(self.splits.weights, weight_positions),
+            alpha_loss=loss,
+            rate=rate,
+            optimiser=self.stage.weight_optimiser,
+        )
 
     def weight_step(
         self, positions: Tensor, rate: float, mixture: Mixture | None = None

@@ -1,11 +1,11 @@
 """Alphas of which each stage of a search keeps fewer ops on each edge."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mobinas.supernet.relaxation import AlphaRelaxation, CellWeights
+from mobinas.supernet.relaxation import AlphaRelaxation, CellWeights, Mixture
 
 
 class NarrowingRelaxation(AlphaRelaxation):
@@ -39,12 +39,19 @@ class NarrowingRelaxation(AlphaRelaxation):
     def shares(self) -> tuple[Tensor, Tensor]:
         """[edges, ops] softmaxed alphas of the ops that are kept."""
         normal, reduction = (
-            torch.softmax(alphas.masked_fill(~mask, -torch.inf), dim=1)
-            for alphas, mask in zip((self.normal, self.reduction), self.kept, strict=True)
+            torch.softmax(alphas.masked_fill(~mask, -torch.inf), dim=1) for alphas, mask in self.tables()
         )
         return normal, reduction
 
-    def cell(self, table: Tensor, cell: int) -> CellWeights:
-        """Weights of one cell, of which only kept ops are computed; a node is the plain sum of its edges."""
-        mask = self.kept[cell]
-        return CellWeights(table, torch.ones_like(table[:, 0]), None if bool(mask.all()) else mask)
+    def tables(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """The alphas of each cell and which of their ops are kept."""
+        yield from zip((self.normal, self.reduction), self.kept, strict=True)
+
+    def mixture(self, tables: Iterable[Tensor]) -> Mixture:
+        """Weights [edges, ops] of each cell, of which only kept ops are computed; nodes sum their edges."""
+        return Mixture(
+            *(
+                CellWeights(table, torch.ones_like(table[:, 0]), None if bool(mask.all()) else mask)
+                for table, mask in zip(tables, self.kept, strict=True)
+            )
+        )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import ConfigError
+from mobinas.supernet.guard import Guard
 from mobinas.supernet.guards import find_guard
 from mobinas.supernet.methods import find_method
 from mobinas.supernet.relaxation import Method
@@ -127,11 +128,16 @@ class MethodSettings:
         return find_method(self.method).latency_weight if self.latency_weight is None else self.latency_weight
 
     @property
+    def active_guards(self) -> tuple[Guard, ...]:
+        """Those of `guards`, or the method's."""
+        names = find_method(self.method).guards if self.guards is None else self.guards
+        return tuple(map(find_guard, names))
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """Those of a guard that sets them, else the method's."""
-        method = find_method(self.method)
-        names = method.guards if self.guards is None else self.guards
-        return next((guard.stages for guard in map(find_guard, names) if guard.stages), method.stages)
+        own = find_method(self.method).stages
+        return next((guard.stages for guard in self.active_guards if guard.stages), own)
 
 
 def network_size(space: SearchSpace, settings: MethodSettings) -> tuple[int, int, int]:

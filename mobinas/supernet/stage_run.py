@@ -98,11 +98,8 @@ class StageRun:
         warm_up_epochs = min(round(share * epochs), epochs - 1)
         steps = max(1, round(len(part) / settings.batch_size))
         rate = settings.learning_rate or _LEARNING_RATE_PER_IMAGE * settings.batch_size
-        moving = max(1, steps * (epochs - warm_up_epochs) * len(settings.stages))
-        travelled = method.learning_rate * max(1.0, _PUBLISHED_STEPS / moving)
-        alpha_rate = settings.alpha_learning_rate or min(travelled, _MAX_ALPHA_LEARNING_RATE)
-        alphas = list(relaxation.parameters())
-        decay = method.weight_decay if settings.alpha_weight_decay is None else settings.alpha_weight_decay
+        alpha_rate = _alpha_rate(settings, steps * (epochs - warm_up_epochs) * len(settings.stages))
+        weights = list(network.weight_parameters())
         return cls(
             number,
             bounds[number],
@@ -114,15 +111,8 @@ class StageRun:
             rate,
             settings.learning_rate_end,
             alpha_rate,
-            torch.optim.SGD(
-                list(network.weight_parameters()),
-                rate,
-                settings.momentum,
-                weight_decay=settings.weight_decay,
-            ),
-            torch.optim.Adam(alphas, alpha_rate, (method.momentum, 0.999), weight_decay=decay)
-            if alphas
-            else None,
+            torch.optim.SGD(weights, rate, settings.momentum, weight_decay=settings.weight_decay),
+            _alpha_optimiser(settings, relaxation, alpha_rate),
         )
 
     def share(self, epoch: int) -> float:
@@ -152,3 +142,16 @@ class StageRun:
         self.weight_optimiser.load_state_dict(copy.deepcopy(state["weight_optimiser"]))
         if self.alpha_optimiser is not None:
             self.alpha_optimiser.load_state_dict(copy.deepcopy(state["alpha_optimiser"]))
+
+
+def _alpha_rate(settings: MethodSettings, moving_steps: int) -> float:
+    travelled = find_method(settings.method).learning_rate * max(1.0, _PUBLISHED_STEPS / max(1, moving_steps))
+    return settings.alpha_learning_rate or min(travelled, _MAX_ALPHA_LEARNING_RATE)
+
+
+def _alpha_optimiser(
+    settings: MethodSettings, relaxation: Relaxation, rate: float
+) -> torch.optim.Adam | None:
+    alphas, method = list(relaxation.parameters()), find_method(settings.method)
+    decay = method.weight_decay if settings.alpha_weight_decay is None else settings.alpha_weight_decay
+    return torch.optim.Adam(alphas, rate, (method.momentum, 0.999), weight_decay=decay) if alphas else None

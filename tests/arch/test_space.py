@@ -142,3 +142,29 @@ def test_op_sets_by_name_and_list() -> None:
         op_set("dart")
     with pytest.raises(ArchitectureError, match="unknown space 'tinny'; did you mean 'tiny'"):
         preset("tinny", Task(2))
+
+
+@pytest.mark.parametrize(
+    "op_sets",
+    [
+        (op_set("darts"),),
+        (("none", "skip_connect", "conv_3x3", "conv_5x5"), ("max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3")),
+    ],
+)
+def test_contrasting_draws_hold_one_kind_of_op_two_or_all(op_sets: tuple[tuple[str, ...], ...]) -> None:
+    space, rng = SearchSpace(Task(10), (8,), (3,), (4,), op_sets), random.Random(0)
+    kinds = [len(space.build(space.contrasting(rng)).body.genotype.ops()) for _ in range(300)]
+    for few in (1, 2):  # a third of the draws each
+        assert 70 <= kinds.count(few) <= 130
+    assert sum(n > 2 for n in kinds) >= 70
+
+
+def test_contrasting_draws_leave_the_choice_to_another_chooser() -> None:
+    space, rng = SearchSpace(Task(10), (8, 16), (3, 4), (4,), (op_set("darts"),)), random.Random(0)
+    drawn = [space.build(space.contrasting(rng, lambda _name, options: options[-1])) for _ in range(20)]
+    assert {(a.resolution, a.body.depth) for a in drawn} == {(16, 4)}
+    assert all(len(a.body.genotype.ops()) == 1 for a in drawn)
+
+
+def test_the_middle_size_is_the_median_of_each_choice() -> None:
+    assert SearchSpace(Task(10), (16, 8, 12), (5, 3), (4,), (op_set("darts"),)).middle_size() == (12, 5, 4)

@@ -78,6 +78,19 @@ def test_the_expectation_is_the_mean_over_drawn_cells() -> None:
     assert float(latencies().expected_s(*shares)) == pytest.approx(mean, rel=0.02)
 
 
+@pytest.mark.parametrize("op", COST_S)
+def test_ops_are_priced_on_as_many_sources_as_there_are(op: str) -> None:
+    def merging_s(architectures: Sequence[Architecture]) -> list[float]:
+        """A runtime that computes each op on a source once."""
+        cells = [(a.body.genotype.normal, a.body.genotype.reduction) for a in architectures]
+        counts = [sum(len({(e.source, e.op) for _, e in cell.edges()}) for cell in pair) for pair in cells]
+        return [1.0 + count * COST_S[op] for count in counts]
+
+    found = OpLatencies.of(merging_s, SPACE, OPS, (8, 3, 8))
+    # The 6 edges into 3 nodes leave all 4 sources that there are.
+    assert found.base_s == pytest.approx(1.0 + 2 * 4 * COST_S[op])
+
+
 def test_none_and_the_scale_of_strengths_do_not_matter() -> None:
     table = torch.rand(9, len(OPS), generator=torch.Generator().manual_seed(1))
     other = 3 * table

@@ -54,27 +54,24 @@ def test_stages_share_the_epochs(epochs: int, stages: int, starts: tuple[int, ..
     assert stage_starts(epochs, stages) == starts
 
 
-def test_p_darts_goes_deeper_with_fewer_ops(digits: Splits) -> None:
-    search = BilevelSearch(SPACE, digits, _settings("p-darts", 3), 0)
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("p-darts", [(3, 1, {6}), (4, 1, {4}), (5, 1, {2})]),  # deeper with fewer ops
+        ("drnas", [(3, 4, {6}), (3, 2, {3})]),  # wider with half of the ops
+    ],
+)
+def test_a_search_goes_through_its_stages(
+    method: str, expected: list[tuple[int, int, set[int]]], digits: Splits
+) -> None:
+    search = BilevelSearch(SPACE, digits, _settings(method, len(expected)), 0)
     seen = []
-    for _ in range(3):
+    for _ in expected:
         assert search.epoch()
-        relaxation = search.relaxation
-        assert isinstance(relaxation, PDartsRelaxation)
-        kept = {int(n) for n in relaxation.kept.sum(2).flatten()}
-        seen.append((len(search.network.cells), kept))
-    assert seen == [(3, {6}), (4, {4}), (5, {2})]
-
-
-def test_drnas_widens_with_half_of_the_ops(digits: Splits) -> None:
-    search = BilevelSearch(SPACE, digits, _settings("drnas", 2), 0)
-    seen = []
-    for _ in range(2):
-        assert search.epoch()
-        relaxation = search.relaxation
-        assert isinstance(relaxation, DirichletRelaxation)
-        seen.append((search.network.cells[0].partial, {int(n) for n in relaxation.kept.sum(2).flatten()}))
-    assert seen == [(4, {6}), (2, {3})]
+        relaxation, cells = search.relaxation, search.network.cells
+        assert isinstance(relaxation, NarrowingRelaxation)
+        seen.append((len(cells), cells[0].partial, {int(n) for n in relaxation.kept.sum(2).flatten()}))
+    assert seen == expected
 
 
 @pytest.mark.parametrize("seed", range(5))

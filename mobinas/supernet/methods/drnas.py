@@ -21,21 +21,14 @@ class DirichletRelaxation(NarrowingRelaxation):
 
     def shares(self) -> tuple[Tensor, Tensor]:
         """[edges, ops] means of the distributions of the normal and of the reduction cells."""
-        normal, reduction = (
-            self._concentrations(alphas) * mask
-            for alphas, mask in zip((self.normal, self.reduction), self.kept, strict=True)
-        )
+        normal, reduction = (self._concentrations(alphas) * mask for alphas, mask in self.tables())
         return normal / normal.sum(1, keepdim=True), reduction / reduction.sum(1, keepdim=True)
 
     def forward(self) -> Mixture:
         """One draw, differentiable in the concentrations; their mean where it is not trained."""
         if not self.training:
-            return Mixture(*(self.cell(table, k) for k, table in enumerate(self.shares())))
-        tables = (
-            self._drawn(alphas, mask)
-            for alphas, mask in zip((self.normal, self.reduction), self.kept, strict=True)
-        )
-        return Mixture(*(self.cell(table, k) for k, table in enumerate(tables)))
+            return self.mixture(self.shares())
+        return self.mixture(self._drawn(alphas, mask) for alphas, mask in self.tables())
 
     @staticmethod
     def _concentrations(alphas: Tensor) -> Tensor:

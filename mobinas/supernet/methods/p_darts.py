@@ -45,7 +45,7 @@ class PDartsRelaxation(NarrowingRelaxation):
 
     def forward(self) -> Mixture:
         """Softmaxed alphas of the kept ops."""
-        mixture = Mixture(*(self.cell(table, k) for k, table in enumerate(self.shares())))
+        mixture = self.mixture(self.shares())
         return drop_skips(mixture, self.ops, self.rate, self.generator) if self.training else mixture
 
 
