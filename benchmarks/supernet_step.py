@@ -6,10 +6,12 @@
 Both run in processes of their own and take turns, step by step, on the same images; the line gives the median
 step of each, the ratio of the medians, and each process's peak memory. PATH is a checkout of
 https://github.com/yuhuixu1993/PC-DARTS or the folder ``cnn`` of https://github.com/quark0/darts; without it
-only ours is timed. C=16, 8 cells, 32x32 pixels, CPU, float32, all cores.
+only ours is timed. A search reuses freed memory (`mobinas.memory`), and so does ours here; the authors' code
+does with --same-memory. C=16, 8 cells, 32x32 pixels, CPU, float32, all cores.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -18,6 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,6 +28,8 @@ import torch
 
 WIDTH, DEPTH, RESOLUTION, CLASSES = 16, 8, 32, 10
 BATCH = {"darts": 32, "pc-darts": 64}
+Maker = Callable[..., torch.nn.Module]
+Memory = Callable[[], AbstractContextManager[None]]
 
 
 def main() -> None:
@@ -34,16 +39,20 @@ def main() -> None:
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--same-memory", action="store_true", help="reuse memory in the reference, too")
     options = parser.parse_args()
     batch = options.batch or BATCH[options.method]
-    makers: list[tuple[Callable[..., torch.nn.Module], tuple[object, ...]]] = [(ours, (options.method,))]
+    from mobinas.memory import reused_memory
+
+    makers: list[tuple[Maker, tuple[object, ...], Memory]] = [(ours, (options.method,), reused_memory)]
     if options.reference:
-        makers.append((reference, (str(options.reference),)))
+        memory = reused_memory if options.same_memory else contextlib.nullcontext
+        makers.append((reference, (str(options.reference),), memory))
     context = multiprocessing.get_context("spawn")
     sides = []
-    for make, arguments in makers:
+    for maker in makers:
         here, there = context.Pipe()
-        process = context.Process(target=serve, args=(there, make, arguments, batch), daemon=True)
+        process = context.Process(target=serve, args=(there, *maker, batch), daemon=True)
         process.start()
         sides.append((process, here, list[float]()))
     for step in range(options.steps + 2):
@@ -68,21 +77,20 @@ def main() -> None:
     print(text)
 
 
-def serve(
-    pipe: Connection, make: Callable[..., torch.nn.Module], arguments: tuple[object, ...], batch: int
-) -> None:
+def serve(pipe: Connection, make: Maker, arguments: tuple[object, ...], memory: Memory, batch: int) -> None:
     """One side: a step for each request, then its peak memory."""
     warnings.simplefilter("ignore")
     network = make(*arguments).train()
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, 3, RESOLUTION, RESOLUTION, generator=generator)
     labels = torch.randint(0, CLASSES, (batch,), generator=generator)
-    while pipe.recv() == "step":
-        started = time.perf_counter()
-        torch.nn.functional.cross_entropy(network(images), labels).backward()
-        pipe.send(time.perf_counter() - started)
-        for parameter in network.parameters():
-            parameter.grad = None
+    with memory():
+        while pipe.recv() == "step":
+            started = time.perf_counter()
+            torch.nn.functional.cross_entropy(network(images), labels).backward()
+            pipe.send(time.perf_counter() - started)
+            for parameter in network.parameters():
+                parameter.grad = None
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 
 

@@ -4,7 +4,7 @@ Every interpreter (torch module, cost, ONNX, latency features, drawing) walks th
 its `match` in `typing.assert_never`, so a kind that one of them forgets is a type error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,3 +130,23 @@ class Graph:
     def input_shapes(self, node: Node) -> Iterator[Shape]:
         """Shapes of the node's inputs, in order."""
         return (self.nodes[i].shape for i in node.inputs)
+
+    def readers(self, live: Container[int] | None = None) -> dict[int, list[int]]:
+        """Positions of the nodes that read each node, among those that are live; all by default."""
+        readers: dict[int, list[int]] = {}
+        for position, node in enumerate(self.nodes):
+            if live is None or position in live:
+                for i in node.inputs:
+                    readers.setdefault(i, []).append(position)
+        return readers
+
+    def folding_norms(self, live: Container[int] | None = None) -> dict[int, int]:
+        """Positions of convolutions, with that of the batch normalisation that alone reads their result."""
+        return {
+            i: by[0]
+            for i, by in self.readers(live).items()
+            if len(by) == 1
+            and i not in self.outputs
+            and isinstance(self.nodes[i].layer, Conv2d)
+            and isinstance(self.nodes[by[0]].layer, BatchNorm2d)
+        }

@@ -23,7 +23,6 @@ from mobinas.graph.layers import (
     GlobalAvgPool,
     Graph,
     Input,
-    Layer,
     Linear,
     Node,
     Pool2d,
@@ -149,7 +148,7 @@ class _Writer:
         self._graph = graph
         self._weights = weights
         self._live = reached(graph, graph.outputs[0])
-        self._folded = _folded_norms(graph, self._live)
+        self._folded = graph.folding_norms(self._live)
         # The tensor that holds each node's value.
         self._tensors = [node.name for node in graph.nodes]
         self._tensors[0] = INPUT_NAME
@@ -288,18 +287,3 @@ def reached(graph: Graph, end: int) -> set[int]:
         if position in live:
             live.update(graph.nodes[position].inputs)
     return live
-
-
-def _folded_norms(graph: Graph, live: set[int]) -> dict[int, int]:
-    """Positions of convolutions, with those of the batch normalisation that is their only reader."""
-    readers: dict[int, list[int]] = {}
-    for position in sorted(live):
-        for i in graph.nodes[position].inputs:
-            readers.setdefault(i, []).append(position)
-
-    def folds(conv: int, by: list[int]) -> bool:
-        layers: tuple[Layer, Layer] = (graph.nodes[conv].layer, graph.nodes[by[0]].layer)
-        only = len(by) == 1 and conv != graph.outputs[0]
-        return only and isinstance(layers[0], Conv2d) and isinstance(layers[1], BatchNorm2d)
-
-    return {conv: by[0] for conv, by in readers.items() if folds(conv, by)}

@@ -22,11 +22,15 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Maps [batch, in_channels, height, width] to [batch, out_channels, ...]."""
+        return self.by(self.weight, self.bias, input)
+
+    def by(self, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+        """The same convolution with other filters."""
         assert self.padding_mode == "zeros" and not isinstance(self.padding, str)
         return conv2d(
-            input,
-            self.weight,
-            self.bias,
+            x,
+            weight,
+            bias,
             _pair(self.stride),
             _pair(self.padding),
             _pair(self.dilation),
@@ -76,9 +80,12 @@ def conv2d(
             window(x, slice(None, None, stride[0]), slice(None, None, stride[1])), weight, bias, groups=groups
         )
     depthwise = 1 < groups == x.shape[1] == weight.shape[0]
-    if depthwise and dilation != (1, 1):
+    # Of a dilated one only the gradients are slow: 3x3 on 16 channels of 32x32, batch 128, takes 0.5 ms, in
+    # phases 2.9 ms.
+    forward_alone = not torch.is_grad_enabled() and _padding_fits(x, weight, stride, padding, dilation)
+    if depthwise and dilation != (1, 1) and not forward_alone:
         result = _dilated(x, weight, stride, padding, dilation)
-    elif depthwise and not _fast(x, weight):
+    elif depthwise and dilation == (1, 1) and not _fast(x, weight):
         result = _Depthwise.apply(x, weight, stride, padding)  # type: ignore[no-untyped-call]
     else:
         return plain(x, weight, bias, stride, padding, dilation, groups)
@@ -183,6 +190,14 @@ def from_phases(x: Tensor, d: int) -> Tensor:
     return whole.permute(0, 3, 1, 2)
 
 
+def _padding_fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> bool:
+    """Whether the result has as many pixels as the padding; smaller ones take slow code, forward too."""
+    return all(
+        (size + 2 * p - d * (k - 1) - 1) // s + 1 >= p
+        for size, k, s, p, d in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    )
+
+
 def _fast(x: Tensor, weight: Tensor) -> bool:
     height, width = weight.shape[2:]
     return width <= _STRIP and height <= x.shape[2] and width <= x.shape[3]
@@ -198,12 +213,7 @@ class _Depthwise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.settings = stride, padding
-        shape = [
-            (size + 2 * p - k) // s + 1
-            for size, k, s, p in zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True)
-        ]
-        if any(size < p for size, p in zip(shape, padding, strict=True)):
-            # Such a result, too, takes the slow code where the padding is left to the convolution.
+        if not _padding_fits(x, weight, stride, padding, (1, 1)):
             (above, beside), padding = padding, (0, 0)
             x = nn.functional.pad(x, (beside, beside, above, above))
         return nn.functional.conv2d(x, weight, None, stride, padding, 1, len(weight))

@@ -49,6 +49,9 @@ class GraphModule(nn.Module):
         modules = {node.name: _module(node.layer) for node in graph.nodes}
         self.layers = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
         self._last_use = _last_uses(graph)
+        self._norm_behind = {
+            convolution: graph.nodes[norm].name for convolution, norm in graph.folding_norms().items()
+        }
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         for module in self.layers.values() if initialise else ():
             _initialise(module, generator)
@@ -64,16 +67,35 @@ class GraphModule(nn.Module):
             gives its feature map instead.
         """
         values: list[Tensor | None] = [None] * len(self.graph.nodes)
+        folded: set[str] = set()
+        # What an exporter traces shows every layer.
+        alone = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
         for position, node in enumerate(self.graph.nodes):
             inputs = [_present(values[i]) for i in node.inputs] if node.inputs else [image]
-            if node.name in self.layers:
+            norm = self._norm_behind.get(position)
+            if alone and norm is not None and not self.layers[norm].training:
+                values[position] = _normed(self.layers[node.name], self.layers[norm], inputs[0])
+                folded.add(norm)
+            elif node.name in folded:
+                values[position] = inputs[0]
+            elif node.name in self.layers:
                 values[position] = _flat_for(node.layer, self.layers[node.name], inputs[0])
+            elif alone and self._may_overwrite(position):
+                values[position] = inputs[0].relu_()
             else:
                 values[position] = compute_layer(node.layer, inputs)
             for i in self._last_use[position]:
                 values[i] = None
         results = tuple(_present(values[i]) for i in self.graph.outputs)
         return results[0] if len(results) == 1 else results
+
+    def _may_overwrite(self, position: int) -> bool:
+        node = self.graph.nodes[position]
+        return (
+            isinstance(node.layer, ReLU)
+            and node.inputs[0] in self._last_use[position]
+            and isinstance(self.graph.nodes[node.inputs[0]].layer, BatchNorm2d)
+        )
 
 
 def _present(value: Tensor | None) -> Tensor:
@@ -88,6 +110,17 @@ def _last_uses(graph: Graph) -> list[list[int]]:
         if i not in graph.outputs:
             uses[position].append(i)
     return uses
+
+
+def _normed(convolution: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """A convolution and batch normalisation by its running statistics, as one convolution."""
+    assert isinstance(convolution, conv.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    factor = torch.rsqrt(norm.running_var + norm.eps)
+    factor = factor if norm.weight is None else factor * norm.weight
+    shift = -norm.running_mean * factor
+    shift = shift if norm.bias is None else shift + norm.bias
+    return convolution.by(convolution.weight * factor.view(-1, 1, 1, 1), shift, x)
 
 
 def _module(layer: Layer) -> nn.Module | None:

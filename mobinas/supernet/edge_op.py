@@ -189,12 +189,9 @@ class SeenLayers:
         return self._copies[id(x), edges][1]
 
 
-def _readers(graph: Graph) -> dict[int, list[type[Layer]]]:
-    readers: dict[int, list[type[Layer]]] = {}
-    for node in graph.nodes:
-        for i in node.inputs:
-            readers.setdefault(i, []).append(type(node.layer))
-    return readers
+def _only_reader(graph: Graph, position: int) -> type[Layer] | None:
+    readers = graph.readers().get(position, [])
+    return type(graph.nodes[readers[0]].layer) if len(readers) == 1 else None
 
 
 def _closing_dilated(graph: Graph, melted: frozenset[int]) -> dict[int, int]:
@@ -214,24 +211,22 @@ def _closing_dilated(graph: Graph, melted: frozenset[int]) -> dict[int, int]:
         k % 2 and p == d * (k - 1) // 2 for k, p in zip(layer.kernel, layer.padding, strict=True)
     )
     alone = not _which_differ_by_edge(graph)[graph.nodes[position].inputs[0]]
-    return {position: d} if fits and alone and _readers(graph)[position] == [Conv2d] else {}
+    return {position: d} if fits and alone and _only_reader(graph, position) is Conv2d else {}
 
 
 def _melted_before_relu(graph: Graph, melted: frozenset[int]) -> frozenset[int]:
     """Positions of the batch normalisations of `melted` that nothing but a ReLU reads."""
-    readers = _readers(graph)
     return frozenset(
         position
         for position, node in enumerate(graph.nodes)
         if isinstance(node.layer, BatchNorm2d)
         and node.inputs[0] in melted
-        and readers.get(position) == [ReLU]
+        and _only_reader(graph, position) is ReLU
     )
 
 
 def _pointwise_before_norm(graph: Graph, edges: int) -> frozenset[int]:
     """Positions of the 1x1 convolutions that nothing but a batch normalisation reads."""
-    readers = _readers(graph)
     differ = _which_differ_by_edge(graph)
     return frozenset(
         position
@@ -240,7 +235,7 @@ def _pointwise_before_norm(graph: Graph, edges: int) -> frozenset[int]:
         and (node.layer.kernel, node.layer.stride, node.layer.padding) == ((1, 1), (1, 1), (0, 0))
         and node.layer.groups == 1
         and (edges == 1 or differ[node.inputs[0]])
-        and readers.get(position) == [BatchNorm2d]
+        and _only_reader(graph, position) is BatchNorm2d
     )
 
 

@@ -17,6 +17,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import ArchitectureError, TrainingError
 from mobinas.graph.layers import BatchNorm2d, Conv2d, Graph, Linear, Node
 from mobinas.graph.lowering import lower
+from mobinas.memory import reused_memory
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.nets.module import GraphModule
 from mobinas.train.checkpoint import load_state, save_state
@@ -149,18 +150,20 @@ class ElasticSupernet:
         Returns:
             A share in [0, 1]; the same at every call.
         """
-        module, resolution = self.subnet(architecture), architecture.resolution
+        resolution = architecture.resolution
         order = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(0))
         chosen = order[:calibration_images]
         batches = chosen.tensor_split(max(1, round(len(chosen) / _CALIBRATION_BATCH)))
-        recalibrate(
-            module,
-            (
-                normalisation(images).contiguous(memory_format=torch.channels_last)
-                for images in (calibration.batch(b, resolution).to(self.device) for b in batches)
-            ),
-        )
-        return evaluate(module, select, resolution=resolution, normalisation=normalisation)
+        with reused_memory():
+            module = self.subnet(architecture)
+            recalibrate(
+                module,
+                (
+                    normalisation(images).contiguous(memory_format=torch.channels_last)
+                    for images in (calibration.batch(b, resolution).to(self.device) for b in batches)
+                ),
+            )
+            return evaluate(module, select, resolution=resolution, normalisation=normalisation)
 
     def state(self) -> dict[str, Tensor]:
         """The weights by name; not copies."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from mobinas.errors import TrainingError
+from mobinas.memory import reused_memory
 from mobinas.train.checkpoint import load_state, save_state
 from mobinas.train.parallel import from_first, is_first
 
@@ -74,7 +75,7 @@ def run_epochs(
         if state is not None:
             training.restore(state)
     while training.epochs_done < epochs:
-        with enough_memory(name, smaller, checkpoint):
+        with enough_memory(name, smaller, checkpoint), reused_memory():
             good = copy.deepcopy(training.state())
             went_well = training.epoch()
         if went_well:

@@ -5,6 +5,9 @@ from torch import Tensor, nn
 
 from mobinas.train.splits import Normalisation, Part
 
+# At 32x32 pixels batches of 64 to 128 took 1.9 s for 1,000 images, of 512 2.9 s, of 8 3.5 s.
+_PIXELS, _LEAST_IMAGES, _MOST_IMAGES = 2**17, 16, 512
+
 
 def device_of(module: nn.Module) -> torch.device:
     """Where the parameters of a network lie."""
@@ -17,7 +20,7 @@ def logits_of(
     *,
     resolution: int,
     normalisation: Normalisation,
-    batch_size: int = 512,
+    batch_size: int | None = None,
 ) -> Tensor:
     """The logits of all images of a part.
 
@@ -26,12 +29,13 @@ def logits_of(
         part: The images, on any device.
         resolution: To which they are resized, in pixels.
         normalisation: What is done to the pixels.
-        batch_size: Images at a time; no matter for the result.
+        batch_size: Images at a time, no matter for the result; by default as many as stay in the caches.
 
     Returns:
         float32, [n, classes], on the CPU.
     """
     mode, device = module.training, device_of(module)
+    batch_size = batch_size or min(_MOST_IMAGES, max(_LEAST_IMAGES, _PIXELS // resolution**2))
     module.eval()
     try:
         with torch.inference_mode():
@@ -53,7 +57,7 @@ def evaluate(
     *,
     resolution: int,
     normalisation: Normalisation,
-    batch_size: int = 512,
+    batch_size: int | None = None,
 ) -> float:
     """The share of a part's images whose largest logit is their label's, in [0, 1].
 
@@ -62,7 +66,7 @@ def evaluate(
         part: Images and labels.
         resolution: To which the images are resized, in pixels.
         normalisation: What is done to the pixels.
-        batch_size: Images at a time; no matter for the result.
+        batch_size: Images at a time, no matter for the result; by default as many as stay in the caches.
     """
     logits = logits_of(
         module, part, resolution=resolution, normalisation=normalisation, batch_size=batch_size

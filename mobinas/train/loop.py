@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobinas.memory import reused_memory
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.progress import Progress, silent
 from mobinas.train import parallel
@@ -132,7 +133,7 @@ def seconds_per_epoch(
     run = _Run(twin, part, recipe, resolution, normalisation, 0)
     batches = shuffled_batches(len(part), recipe.batch_size, torch.Generator().manual_seed(0))
     times = []
-    with _forked(device_of(twin)), enough_memory("training", _smaller(recipe)):
+    with _forked(device_of(twin)), enough_memory("training", _smaller(recipe)), reused_memory():
         for positions in itertools.islice(itertools.cycle(batches), steps + 1):
             started = time.perf_counter()
             run.step(positions, 0.0)
