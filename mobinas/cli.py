@@ -44,6 +44,7 @@ def run(
     """Runs a whole job, or continues it where it was stopped."""
     from mobinas.config import load_config, parse_override
     from mobinas.console import console_reporter
+    from mobinas.pipeline.group import is_helper
     from mobinas.pipeline.job import run as run_job
 
     named = {"data": data, "target": target, "max_latency_ms": max_latency_ms}
@@ -58,6 +59,8 @@ def run(
         # Typer itself would turn this into a bare "Aborted!" and exit code 1.
         sys.stderr.write("mobinas: stopped; the same command continues from here\n")
         raise typer.Exit(130) from None
+    if is_helper():
+        return
     chosen = front.pick()
     typer.echo(f"front of {len(front.rows)} models in {front.directory}")
     typer.echo(f"pick: {chosen.name}  {chosen.test_accuracy:.1%} test accuracy, {chosen.latency_ms:.3f} ms")

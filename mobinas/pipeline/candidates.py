@@ -13,10 +13,12 @@ from mobinas.arch.space import SearchSpace
 from mobinas.files import write_atomic
 from mobinas.nets.module import GraphModule
 from mobinas.pipeline.context import Job
+from mobinas.pipeline.group import lead
 from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.workers import PackedPart, Work, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.supernet.elastic import ElasticSupernet
+from mobinas.train.device import find_device
 from mobinas.train.evaluate import evaluate
 from mobinas.train.loop import train
 from mobinas.train.recipe import Recipe
@@ -34,7 +36,7 @@ class Candidates:
         training: What they are trained on.
         select: What judges them.
         normalisation: What is done to the pixels.
-        device: Where they are trained.
+        device_name: Where they are trained, for `find_device`.
         recipe: How they are trained.
         seed: Draws order, augmentation and dropout.
     """
@@ -45,7 +47,7 @@ class Candidates:
     training: PackedPart
     select: PackedPart
     normalisation: Normalisation
-    device: torch.device
+    device_name: str
     recipe: Recipe
     seed: int
 
@@ -67,10 +69,15 @@ class Candidates:
             PackedPart.of(training),
             PackedPart.of(splits.select),
             splits.normalisation,
-            job.device,
+            job.config.device,
             recipe,
             job.config.seed,
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are trained."""
+        return find_device(self.device_name)
 
     def supernet(self) -> ElasticSupernet:
         """The run's, as trained."""
@@ -78,18 +85,9 @@ class Candidates:
 
     def trained_accuracy(self, module: GraphModule, resolution: int, progress: Progress) -> float:
         """Trains a network in place; its accuracy on the select part."""
-        module.to(self.device)
-        train(
-            module,
-            self.training.part().to(self.device),
-            self.recipe,
-            resolution=resolution,
-            normalisation=self.normalisation,
-            seed=self.seed,
-            progress=progress,
-        )
+        trained = lead(_trained, self, module.cpu(), resolution, progress=progress)
         return evaluate(
-            module,
+            trained,
             self.select.part().to(self.device),
             resolution=resolution,
             normalisation=self.normalisation,
@@ -98,6 +96,22 @@ class Candidates:
     def keep(self, file: str, found: Any) -> None:
         """Writes what was found out about a candidate, as `judge_all` reads it."""
         write_atomic(self.directory / file, json.dumps(found) + "\n")
+
+
+def _trained(
+    candidates: Candidates, module: GraphModule, resolution: int, *, progress: Progress
+) -> GraphModule:
+    module.to(candidates.device)
+    train(
+        module,
+        candidates.training.part().to(candidates.device),
+        candidates.recipe,
+        resolution=resolution,
+        normalisation=candidates.normalisation,
+        seed=candidates.seed,
+        progress=progress,
+    )
+    return module
 
 
 def judge_all(job: Job, candidates: Candidates, work: Work, kept: str, progress: Progress) -> dict[str, Any]:

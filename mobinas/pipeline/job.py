@@ -11,7 +11,7 @@ from mobinas.errors import ConfigError, did_you_mean
 from mobinas.pipeline.front_file import Front, load_front
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.progress import Reporter, SilentReporter
-from mobinas.targets.target import find_target
+from mobinas.targets.target import Target, find_target
 
 if TYPE_CHECKING:
     from mobinas.pipeline.context import Job
@@ -35,7 +35,7 @@ def run(
     *,
     reporter: Reporter | None = None,
 ) -> Front:
-    """Runs a whole job, or continues it.
+    """Runs a whole job, or continues it; of processes that torchrun started, all take part in its trainings.
 
     Args:
         job: A resolved job, a job file, the name of a shipped job, or nothing for the default.
@@ -52,18 +52,31 @@ def run(
     target = find_target(config.target)
     directory = Path(out) if out is not None else Path("runs") / _slug(config.data)
     _check_names(config)
+    from mobinas.pipeline.group import dismiss, follow, group
+    from mobinas.train.parallel import is_first
+
+    with group():
+        if is_first():
+            _run(config, target, directory, reporter or SilentReporter())
+            dismiss()
+        else:
+            with _threads(config.threads):
+                follow()
+    return load_front(directory)
+
+
+def _run(config: JobConfig, target: Target, directory: Path, reporter: Reporter) -> None:
     with RunFolder(directory, dump_toml(config)) as folder:
         from mobinas.pipeline.context import Job
         from mobinas.runtime import checked_provider
         from mobinas.train.device import find_device
 
         checked_provider(target)
-        job_here = Job(config, folder, target, find_device(config.device), reporter or SilentReporter())
+        job = Job(config, folder, target, find_device(config.device), reporter)
         for note in folder.notes:
-            job_here.reporter.note(note)
+            reporter.note(note)
         with _threads(config.threads):
-            _run_steps(job_here)
-    return load_front(directory)
+            _run_steps(job)
 
 
 def _check_names(config: JobConfig) -> None:

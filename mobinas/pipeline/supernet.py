@@ -1,12 +1,14 @@
 """Step 2 and 3: probabilities of ops from a one-shot method, then an elastic supernet trained around them."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.pipeline.context import Job
+from mobinas.pipeline.group import lead
 from mobinas.pipeline.load import subset
 from mobinas.progress import Progress
 from mobinas.supernet.elastic import ElasticSupernet
@@ -16,6 +18,7 @@ from mobinas.supernet.history import EpochRecord, SupernetResult
 from mobinas.supernet.network import search_ops
 from mobinas.supernet.search import search_supernet
 from mobinas.supernet.settings import MethodSettings
+from mobinas.train.device import find_device
 from mobinas.train.splits import Splits
 from predictors.models.latency import LatencyPredictor
 
@@ -27,7 +30,7 @@ def search_cells(
 ) -> SupernetResult:
     """Runs the one-shot method; a stored result is loaded."""
     section, seed = job.config.supernet, job.config.seed
-    parts = at_most(splits, section.images, seed).to(job.device)
+    parts = at_most(splits, section.images, seed)
     settings = MethodSettings(
         method=section.method,
         epochs=section.epochs,
@@ -44,14 +47,9 @@ def search_cells(
     checkpoint = job.folder.path / "supernet.checkpoint.pt"
 
     def make() -> dict[str, Any]:
-        result = search_supernet(
-            space,
-            parts,
-            settings,
-            seed=seed,
-            latencies=_op_latencies(predictor, space),
-            progress=progress,
-            checkpoint=checkpoint,
+        latencies = _op_latencies(predictor, space)
+        result = lead(
+            _search, job.config.device, space, parts, settings, seed, latencies, checkpoint, progress=progress
         )
         return {
             "probabilities": result.probabilities.to_json(),
@@ -70,6 +68,23 @@ def search_cells(
     )
 
 
+def _search(
+    device: str,
+    space: SearchSpace,
+    parts: Splits,
+    settings: MethodSettings,
+    seed: int,
+    latencies: OpLatencies,
+    checkpoint: Path,
+    *,
+    progress: Progress,
+) -> SupernetResult:
+    parts = parts.to(find_device(device))
+    return search_supernet(
+        space, parts, settings, seed=seed, latencies=latencies, progress=progress, checkpoint=checkpoint
+    )
+
+
 def _op_latencies(predictor: LatencyPredictor, space: SearchSpace) -> OpLatencies:
     return OpLatencies.of(
         lambda networks: predictor.predict(networks).mean_s.tolist(),
@@ -85,24 +100,35 @@ def elastic(
 ) -> ElasticSupernet:
     """Trains the elastic supernet; stored weights are loaded."""
     section, seed = job.config.supernet, job.config.seed
-    parts = at_most(splits, section.elastic_images // 2, seed).to(job.device)
+    parts = at_most(splits, section.elastic_images // 2, seed)
     batch_size = min(section.elastic_batch_size, len(parts.training))
     settings = ElasticSettings(epochs=section.elastic_epochs, batch_size=batch_size)
     name, checkpoint = ELASTIC, job.folder.path / "elastic.checkpoint.pt"
     if job.folder.is_finished(name):
         return ElasticSupernet.load(job.folder.path / name, space).to(job.device)
-    supernet = ElasticSupernet(space, seed).to(job.device)
-    train_elastic(
-        supernet,
-        parts,
-        cells.probabilities,
-        settings,
-        seed=seed,
-        progress=progress,
-        checkpoint=checkpoint,
+    around = cells.probabilities
+    supernet = lead(
+        _elastic, job.config.device, space, parts, around, settings, seed, checkpoint, progress=progress
     )
     job.folder.file(name, supernet.save)
     checkpoint.unlink(missing_ok=True)
+    return supernet
+
+
+def _elastic(
+    device: str,
+    space: SearchSpace,
+    parts: Splits,
+    around: Probabilities,
+    settings: ElasticSettings,
+    seed: int,
+    checkpoint: Path,
+    *,
+    progress: Progress,
+) -> ElasticSupernet:
+    supernet = ElasticSupernet(space, seed).to(find_device(device))
+    parts = parts.to(supernet.device)
+    train_elastic(supernet, parts, around, settings, seed=seed, progress=progress, checkpoint=checkpoint)
     return supernet
 
 

@@ -14,12 +14,14 @@ from mobinas.config import JobConfig
 from mobinas.errors import TrainingError
 from mobinas.files import write_atomic
 from mobinas.pipeline.context import Contender, Job
+from mobinas.pipeline.group import lead
 from mobinas.pipeline.load import task_of
 from mobinas.pipeline.workers import PackedPart, cores, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
-from mobinas.train.loop import Recipe, seconds_per_epoch, train
-from mobinas.train.splits import Normalisation, Part, Splits
+from mobinas.train.device import find_device
+from mobinas.train.loop import Recipe, TrainResult, seconds_per_epoch, train
+from mobinas.train.splits import Normalisation, Splits
 
 _PLAN = "plan.json"
 
@@ -51,7 +53,6 @@ class _Trainings:
     task: Task
     training: PackedPart
     normalisation: Normalisation
-    device: torch.device
 
 
 def train_contenders(
@@ -79,7 +80,6 @@ def train_contenders(
         task_of(splits),
         PackedPart.of(splits.training),
         splits.normalisation,
-        job.device,
     )
     shown = {name: 0.0 if name in missing else plan.seconds(name) for name in by_name}
     total_s = round(sum(map(plan.seconds, by_name)))
@@ -97,21 +97,10 @@ def train_contenders(
 
 
 def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
-    contender, config = trainings.contenders[name], trainings.config
-    module = contender.build(trainings.task, config.seed).to(trainings.device)
     path = trainings.directory / _weights_file(name)
     checkpoint = path.with_suffix(".checkpoint.pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    result = train(
-        module,
-        trainings.training.part().to(trainings.device),
-        recipe_of(config, trainings.epochs[name]),
-        resolution=contender.resolution,
-        normalisation=trainings.normalisation,
-        seed=config.seed,
-        progress=progress,
-        checkpoint=checkpoint,
-    )
+    module, result = lead(_trained, trainings, name, checkpoint, progress=progress)
     history = asdict(result)
     del history["seconds"]
     write_atomic(trainings.directory / _history_file(name), json.dumps(history) + "\n")
@@ -119,6 +108,25 @@ def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
     torch.save(module.cpu().state_dict(), buffer)
     write_atomic(path, buffer.getvalue())
     checkpoint.unlink(missing_ok=True)
+
+
+def _trained(
+    trainings: _Trainings, name: str, checkpoint: Path, *, progress: Progress
+) -> tuple[nn.Module, TrainResult]:
+    contender, config = trainings.contenders[name], trainings.config
+    device = find_device(config.device)
+    module = contender.build(trainings.task, config.seed).to(device)
+    result = train(
+        module,
+        trainings.training.part().to(device),
+        recipe_of(config, trainings.epochs[name]),
+        resolution=contender.resolution,
+        normalisation=trainings.normalisation,
+        seed=config.seed,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    return module, result
 
 
 def _load(job: Job, contender: Contender, splits: Splits) -> nn.Module:
@@ -156,10 +164,11 @@ def _plan(job: Job, contenders: Sequence[Contender], splits: Splits) -> _Plan:
 
     def make() -> dict[str, Mapping[str, float]]:
         threads = torch.get_num_threads()
-        torch.set_num_threads(max(1, cores() // workers))
+        if workers > 1:
+            torch.set_num_threads(max(1, cores() // workers))
         try:
-            training = splits.training.to(job.device)
-            epoch_s = {one.name: _epoch_s(job, one, splits, training) for one in contenders}
+            training = PackedPart.of(splits.training)
+            epoch_s = lead(_epochs_s, job.config, contenders, task_of(splits), training, splits.normalisation)
         finally:
             torch.set_num_threads(threads)
         if section.minutes is None:
@@ -172,14 +181,27 @@ def _plan(job: Job, contenders: Sequence[Contender], splits: Splits) -> _Plan:
     return _Plan(**job.folder.data(_PLAN, make))
 
 
-def _epoch_s(job: Job, contender: Contender, splits: Splits, training: Part) -> float:
-    return seconds_per_epoch(
-        contender.build(task_of(splits), job.config.seed).to(job.device),
-        training,
-        recipe_of(job.config, 1),
-        resolution=contender.resolution,
-        normalisation=splits.normalisation,
-    )
+def _epochs_s(
+    config: JobConfig,
+    contenders: Sequence[Contender],
+    task: Task,
+    training: PackedPart,
+    normalisation: Normalisation,
+    *,
+    progress: Progress,
+) -> dict[str, float]:
+    device = find_device(config.device)
+    part, found = training.part().to(device), {}
+    for done, contender in enumerate(contenders, start=1):
+        found[contender.name] = seconds_per_epoch(
+            contender.build(task, config.seed).to(device),
+            part,
+            recipe_of(config, 1),
+            resolution=contender.resolution,
+            normalisation=normalisation,
+        )
+        progress(done, len(contenders), f"{contender.name} timed")
+    return found
 
 
 def allot_epochs(costs_s: Mapping[str, float], budget_s: float, most: int) -> dict[str, int]:

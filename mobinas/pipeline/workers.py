@@ -18,6 +18,7 @@ import torch
 
 from mobinas.errors import TrainingError
 from mobinas.progress import Progress
+from mobinas.train import parallel
 from mobinas.train.splits import Part
 
 _POLL_S = 0.5
@@ -32,7 +33,12 @@ def cores() -> int:
 
 
 def worker_count(asked: int | None, tasks: int, device: torch.device) -> int:
-    """Processes for so many tasks: as asked, or one per core, or one for a GPU; never more than tasks."""
+    """Processes for so many tasks: as asked, or one per core, or one for a GPU; never more than tasks.
+
+    In a process group it is one, as each training already has all processes.
+    """
+    if parallel.processes() > 1:
+        return 1
     return min(asked or (cores() if device.type == "cpu" else 1), tasks)
 
 

@@ -1,8 +1,11 @@
 """Which device trainings run on."""
 
+import os
+
 import torch
 
 from mobinas.errors import ConfigError
+from mobinas.train import parallel
 
 
 def find_device(name: str) -> torch.device:
@@ -10,6 +13,7 @@ def find_device(name: str) -> torch.device:
 
     Args:
         name: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs as ``cuda:1``.
+            Processes that torchrun started take one GPU each.
 
     Raises:
         ConfigError: This machine or this build of PyTorch has no such device.
@@ -17,7 +21,8 @@ def find_device(name: str) -> torch.device:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and not found):
         return torch.device("cpu")
-    number = int(name.partition(":")[2] or 0)
+    own = os.environ.get("LOCAL_RANK", "0") if parallel.processes() > 1 else "0"
+    number = int(name.partition(":")[2] or own)
     if number >= found:
         why = (
             f"the last of {found} is cuda:{found - 1}"
