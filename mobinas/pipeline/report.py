@@ -229,6 +229,7 @@ def _panels(
             [r.alpha_entropy for r in history],
             [r.skip_share for r in history],
             [r.discretisation_gap for r in history],
+            [r.expected_latency_s for r in history],
         ),
         hypervolume_panel(range(1, len(volumes) + 1), volumes),
         training_panel({name: training_losses(job, name) for name in by_name}, pick),

@@ -70,6 +70,7 @@ def supernet_panels(
     entropy: Sequence[float],
     skip_share: Sequence[float | None],
     discretisation_gap: Sequence[float | None] = (),
+    expected_latency_s: Sequence[float | None] = (),
 ) -> tuple[CurvesInfo, ...]:
     """The panels of a supernet search.
 
@@ -80,9 +81,15 @@ def supernet_panels(
             without.
         discretisation_gap: Accuracy of the mixed network minus that of its discrete cell, in each epoch; no
             panel without.
+        expected_latency_s: What the op probabilities let expect on the target, in each epoch; no panel
+            without.
     """
-    shares = [share for share in skip_share if share is not None]
-    gaps = [gap for gap in discretisation_gap if gap is not None]
+
+    def known(name: str, values: Sequence[float | None]) -> tuple[Series, ...]:
+        present = [value for value in values if value is not None]
+        return over_epochs({name: present} if present else {})
+
+    expected_ms = [None if value is None else 1e3 * value for value in expected_latency_s]
     panels = (
         CurvesInfo("Supernet loss", "epoch", over_epochs(losses)),
         CurvesInfo(
@@ -95,16 +102,22 @@ def supernet_panels(
         CurvesInfo(
             "Share of skip connections",
             "epoch",
-            over_epochs({"skip share": shares} if shares else {}),
+            known("skip share", skip_share),
             share=True,
             note="A share that climbs towards 100 % is the known collapse of differentiable search.",
         ),
         CurvesInfo(
             "Accuracy lost by taking one op per edge",
             "epoch",
-            over_epochs({"discretisation gap": gaps} if gaps else {}),
+            known("discretisation gap", discretisation_gap),
             share=True,
             note="A gap that stays wide says that the mixture, not the cell it stands for, was trained.",
+        ),
+        CurvesInfo(
+            "Latency that the op probabilities expect, ms",
+            "epoch",
+            known("expected latency", expected_ms),
+            note="A sum over ops, at the middle of the macro space; a latency weight pulls it down.",
         ),
     )
     return tuple(panel for panel in panels if not panel.is_empty)

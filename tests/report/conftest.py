@@ -51,7 +51,7 @@ def report(tradeoff: TradeoffInfo) -> ReportInfo:
     )
     falling = [1.0, 0.5, math.nan, 0.2]
     panels = (
-        *supernet_panels({"weights": falling, "alphas": falling}, falling, falling),
+        *supernet_panels({"weights": falling, "alphas": falling}, falling, falling, falling, falling),
         hypervolume_panel([0, 10, 20], [0.1, 0.5, 0.6]),
         training_panel({m.name: falling for m in tradeoff.models}, "middle"),
     )

@@ -96,7 +96,7 @@ def test_the_answer_comes_first_and_everything_is_there(report: ReportInfo, page
     assert places == sorted(places)
     for model in report.tradeoff.models:
         assert model.name in page.text
-    assert page.tags.count("svg") == 2 + 4 + 5 + 1
+    assert page.tags.count("svg") == 2 + 4 + 7 + 1
     assert page.tags.count("tr") == 1 + len(report.tradeoff.models)
 
 
