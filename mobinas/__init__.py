@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from mobinas.errors import MobinasError
     from mobinas.pipeline.front_file import Front, FrontRow, load_front
     from mobinas.pipeline.job import run
+    from mobinas.targets.target import Target
+    from predictors.measure import measure
+    from predictors.models.latency import LatencyPredictor
 
 __version__ = "0.1.0"
 
@@ -26,11 +29,14 @@ _HOME = {
     "FrontRow": "mobinas.pipeline.front_file",
     "Genotype": "mobinas.arch.genotype",
     "JobConfig": "mobinas.config",
+    "LatencyPredictor": "predictors.models.latency",
     "MobinasError": "mobinas.errors",
     "SearchSpace": "mobinas.arch.space",
+    "Target": "mobinas.targets.target",
     "Task": "mobinas.arch.architecture",
     "load_config": "mobinas.config",
     "load_front": "mobinas.pipeline.front_file",
+    "measure": "predictors.measure",
     "published": "mobinas.arch.genotype",
     "run": "mobinas.pipeline.job",
 }
@@ -44,11 +50,14 @@ __all__ = [
     "FrontRow",
     "Genotype",
     "JobConfig",
+    "LatencyPredictor",
     "MobinasError",
     "SearchSpace",
+    "Target",
     "Task",
     "load_config",
     "load_front",
+    "measure",
     "published",
     "run",
 ]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mobinas import cli_targets
 from mobinas.errors import MobinasError
 
 app = typer.Typer(
@@ -119,6 +120,11 @@ def methods() -> None:
     typer.echo(f"\n{measured_where()}\n\nguards (supernet.guards):")
     for guard in GUARDS.values():
         typer.echo(f"  {guard.name}: {guard.summary}{' (mixed edges only)' if guard.mixed_only else ''}")
+
+
+app.add_typer(cli_targets.target_app, name="target")
+app.command()(cli_targets.measure)
+app.command()(cli_targets.predict)
 
 
 def main() -> None:

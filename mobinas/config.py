@@ -13,6 +13,7 @@ from mobinas.arch.architecture import CELL_STRIDE, STEM_STRIDE, Stem, Task
 from mobinas.arch.ops import op_set
 from mobinas.arch.space import PRESETS, SearchSpace, preset
 from mobinas.errors import ConfigError, did_you_mean
+from mobinas.files import toml_value
 
 _JOBS = "mobinas.jobs"
 DEFAULT_JOB = "digits"
@@ -278,19 +279,8 @@ def dump_toml(config: JobConfig) -> str:
     data = config.model_dump(mode="json", exclude_none=True)
     if config.space.preset is not None:
         data["space"] = {"preset": config.space.preset}
-    top = [f"{key} = {_toml(value)}" for key, value in data.items() if not isinstance(value, dict)]
+    top = [f"{key} = {toml_value(value)}" for key, value in data.items() if not isinstance(value, dict)]
     for name, section in data.items():
         if isinstance(section, dict):
-            top += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in section.items())]
+            top += ["", f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in section.items())]
     return "\n".join(top) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
-        return f'"{escaped}"'
-    if isinstance(value, list):
-        return f"[{', '.join(_toml(v) for v in value)}]"
-    return repr(value)

@@ -11,7 +11,8 @@ from mobinas.errors import ConfigError, did_you_mean
 from mobinas.pipeline.front_file import Front, load_front
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.progress import Reporter, SilentReporter
-from mobinas.targets.target import Target, find_target
+from mobinas.targets.registry import find_target
+from mobinas.targets.target import Target
 
 if TYPE_CHECKING:
     from mobinas.pipeline.context import Job

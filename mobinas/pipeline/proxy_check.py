@@ -29,7 +29,7 @@ from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
 from mobinas.progress import Progress, Reporter, SilentReporter
 from mobinas.report.trust import kendall_tau
-from mobinas.targets.target import find_target
+from mobinas.targets.registry import find_target
 from mobinas.train.device import find_device
 
 TRUTH = "trained accuracy"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobinas.errors import TargetError, did_you_mean
+from mobinas.files import toml_value
 
 GraphOptimisation = Literal["none", "basic", "extended", "all"]
 Statistic = Literal["median", "minimum"]
@@ -99,6 +100,10 @@ class Target:
             settings["affinity"] = tuple(settings["affinity"])
         return cls(**settings)
 
+    def to_toml(self) -> str:
+        """A file that `load` reads back to an equal target."""
+        return "".join(f"{key} = {toml_value(value)}\n" for key, value in self.to_json().items())
+
     @classmethod
     def load(cls, path: Path) -> "Target":
         """Reads a target from a TOML file; without a ``name`` in it, the file's own name is taken.
@@ -116,20 +121,3 @@ class Target:
             return cls.from_json({"name": path.stem, **data})
         except TargetError as error:
             raise TargetError(f"target file {path}: {error}") from error
-
-
-def find_target(spec: str) -> Target:
-    """Resolves how a user names a target.
-
-    Args:
-        spec: ``local``, ``fake``, or the path of a TOML file.
-
-    Raises:
-        TargetError: Neither a known name nor a readable file.
-    """
-    known = {"local": Target.local, "fake": Target.fake}
-    if spec in known:
-        return known[spec]()
-    if spec.endswith(".toml") or Path(spec).is_file():
-        return Target.load(Path(spec))
-    raise TargetError(f"unknown target '{spec}'{did_you_mean(spec, known)}; or give the path of a .toml file")

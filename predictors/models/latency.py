@@ -17,7 +17,7 @@ from mobinas.arch.architecture import Architecture
 from mobinas.errors import PredictorError
 from mobinas.files import write_atomic
 from mobinas.targets.measurement import Measurement, check_compatible
-from predictors.kernels import FEATURE_NAMES, feature_vector, kernels_of_model
+from predictors.kernels import FEATURE_NAMES, KINDS, feature_vector, kernels_of_model
 from predictors.models.kernel_sum import fit_kernel_sum, terms_of
 from predictors.models.report import PredictorReport, hit_rate, rank_correlations
 from predictors.models.residual import Residual, composition
@@ -55,6 +55,25 @@ class Prediction:
     def __post_init__(self) -> None:
         if not (np.all(self.mean_s > 0) and np.all(self.std_s > 0)):
             raise PredictorError("predicted latencies and their deviations must be above 0")
+
+    @property
+    def interval_s(self) -> tuple[Floats, Floats]:
+        """Ends of the nominal 90 % interval, [n] each; none below 0."""
+        half = _Z_90 * self.std_s
+        return np.maximum(self.mean_s - half, 0), self.mean_s + half
+
+
+@dataclass(frozen=True, slots=True)
+class KindCost:
+    """What kernels of one kind cost in a model.
+
+    Attributes:
+        count: How many there are.
+        latency_s: Their share of the predicted latency in seconds.
+    """
+
+    count: int
+    latency_s: float
 
 
 @dataclass(frozen=True)
@@ -164,6 +183,26 @@ class LatencyPredictor:
         inside = ((inputs >= low - margin) & (inputs <= high + margin)).all(axis=1)
         in_distribution = inside & ~terms[:, ~self._seen].any(axis=1)
         return Prediction(mean_s, self._scale * spread * mean_s, in_distribution)
+
+    def cost_by_kind(self, model: "Path | onnx.ModelProto | Architecture") -> dict[str, KindCost]:
+        """What a model's predicted latency is made of, by kind of kernel, costliest first.
+
+        Args:
+            model: One of those that `predict` takes.
+
+        Returns:
+            Times that add up to the predicted latency; ``start`` is what every run costs.
+        """
+        (features,) = features_of([model])
+        (times_s,) = terms_of(features[None]) * self._fit.coefficients
+        times_s *= float(self.predict([model]).mean_s[0]) / times_s.sum()
+        costs = {
+            kind: KindCost(int(features[3 * i]), float(times_s[3 * i : 3 * i + 3].sum()))
+            for i, kind in enumerate(KINDS)
+            if features[3 * i]
+        }
+        costs["start"] = KindCost(1, float(times_s[-1]))
+        return dict(sorted(costs.items(), key=lambda item: -item[1].latency_s))
 
     def save(self, folder: Path) -> None:
         """Writes JSON and plain arrays into a folder.

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from mobinas.errors import TargetError
-from mobinas.targets.target import Target, find_target
+from mobinas.targets.registry import find_target
+from mobinas.targets.target import Target
 
 
 def test_json_round_trip_keeps_the_fingerprint() -> None:

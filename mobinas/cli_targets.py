@@ -1,0 +1,153 @@
+"""Commands about devices: naming targets, profiling them, measuring and predicting models on them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+target_app = typer.Typer(
+    help="Devices: name them, look at them, profile them.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_Name = Annotated[str, typer.Argument(help="A known target, or a target .toml.", metavar="T")]
+_On = Annotated[str, typer.Option("--target", help="A known target, or a target .toml.", metavar="T")]
+_Rounds = Annotated[int, typer.Option(help="Blocks of samples, spread over time.", min=3)]
+_CHECK_ROUNDS = 12
+
+
+@target_app.command("list")
+def list_targets() -> None:
+    """Lists all targets, and which have a profile."""
+    from mobinas.targets.registry import folder_of, known_targets
+    from predictors.profile import has_profile
+
+    for name, target in known_targets().items():
+        profiled = "profiled" if has_profile(folder_of(name)) else "no profile"
+        typer.echo(f"{name}  {target.provider}, {target.threads} thread(s), batch {target.batch}, {profiled}")
+
+
+@target_app.command()
+def show(target: _Name) -> None:
+    """Prints the settings of a target, and how well its profile predicts."""
+    from mobinas.targets.registry import find_target, folder_of
+    from predictors.profile import has_profile, load_profile
+
+    found = find_target(target)
+    typer.echo(found.to_toml(), nl=False)
+    if has_profile(folder_of(found.name)):
+        typer.echo("\n".join(load_profile(found, folder_of(found.name)).report.lines()))
+
+
+@target_app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="How it is called from now on.", metavar="NAME")],
+    provider: Annotated[
+        str, typer.Option(help="An onnxruntime execution provider.")
+    ] = "CPUExecutionProvider",
+    threads: Annotated[int, typer.Option(help="Threads within an operator.")] = 1,
+    batch: Annotated[int, typer.Option(help="Images per inference.")] = 1,
+    graph_optimisation: Annotated[
+        Literal["none", "basic", "extended", "all"], typer.Option(help="onnxruntime's level.")
+    ] = "all",
+    affinity: Annotated[list[int] | None, typer.Option(help="A CPU to bind to; may be repeated.")] = None,
+    statistic: Annotated[
+        Literal["median", "minimum"], typer.Option(help="What stands for a block of samples.")
+    ] = "median",
+) -> None:
+    """Names a target; its file may be edited later."""
+    from mobinas.targets.registry import add_target
+    from mobinas.targets.target import Target
+
+    target = Target(name, provider, threads, batch, graph_optimisation, tuple(affinity or ()), statistic)
+    typer.echo(f"{add_target(target)}\nnext: mobinas target profile {name}")
+
+
+@target_app.command()
+def profile(
+    target: _Name,
+    networks: Annotated[int, typer.Option(help="How many networks are measured.", min=8)] = 100,
+) -> None:
+    """Measures networks on a target and fits its latency predictor; continues where it was stopped."""
+    from mobinas.console import console_reporter
+    from mobinas.targets.registry import find_target, folder_of
+    from predictors.profile import profile_target
+
+    found = find_target(target)
+    with console_reporter().step(1, 1, f"measure {networks} networks on {found.name}") as progress:
+        predictor = profile_target(found, folder_of(found.name), networks=networks, progress=progress)
+    typer.echo("\n".join(predictor.report.lines()))
+
+
+@target_app.command()
+def check(target: _Name) -> None:
+    """Says whether a target runs here, and how still it holds."""
+    from mobinas.targets.registry import find_target
+    from predictors.measure import measure as measure_models
+    from predictors.runners import runner_for
+    from predictors.runners.reference import reference_model
+
+    found = find_target(target)
+    (seen,) = measure_models([reference_model()], found, rounds=_CHECK_ROUNDS)
+    low_s, high_s = seen.interval_s
+    typer.echo(f"{found.name}: {runner_for(found).host}, {seen.runtime_version}")
+    typer.echo(
+        f"the reference model takes {1e3 * seen.median_s:.3f} ms, 95 % interval {1e3 * low_s:.3f} to "
+        f"{1e3 * high_s:.3f} ms: {seen.verdict}"
+    )
+    if seen.remedy:
+        typer.echo(seen.remedy)
+
+
+def measure(
+    models: Annotated[list[Path], typer.Argument(help="ONNX files.", metavar="MODEL.onnx ...")],
+    target: _On = "local",
+    rounds: _Rounds = 16,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="A .jsonl that keeps every sample; nothing in it is measured again."),
+    ] = None,
+) -> None:
+    """Measures the latency of models on a target."""
+    from mobinas.console import console_reporter
+    from mobinas.targets.registry import find_target
+    from predictors.measure import measure as measure_models
+
+    found = find_target(target)
+    with console_reporter().step(1, 1, f"measure {len(models)} model(s) on {found.name}") as progress:
+        seen = measure_models(models, found, rounds=rounds, log=log, progress=progress)
+    typer.echo("| model | median, ms | 95 % interval | 95th percentile | samples | verdict |")
+    typer.echo("|---|---|---|---|---|---|")
+    for path, one in zip(models, seen, strict=True):
+        low_s, high_s = one.interval_s
+        typer.echo(
+            f"| {path} | {1e3 * one.median_s:.3f} | {1e3 * low_s:.3f} to {1e3 * high_s:.3f} "
+            f"| {1e3 * one.p95_s:.3f} | {len(one.samples_s)} | {one.verdict} |"
+        )
+    for remedy in sorted({one.remedy for one in seen if one.remedy}):
+        typer.echo(remedy)
+
+
+def predict(
+    models: Annotated[list[Path], typer.Argument(help="ONNX files.", metavar="MODEL.onnx ...")],
+    target: _On = "local",
+    kinds: Annotated[int, typer.Option(help="Kinds of kernel to list, costliest first.", min=0)] = 5,
+) -> None:
+    """Predicts the latency of models on a target that has a profile, without running them."""
+    from mobinas.targets.registry import find_target, folder_of
+    from predictors.profile import load_profile
+
+    found = find_target(target)
+    predictor = load_profile(found, folder_of(found.name))
+    predicted = predictor.predict(models)
+    low_s, high_s = predicted.interval_s
+    for i, path in enumerate(models):
+        mean_s = float(predicted.mean_s[i])
+        typer.echo(
+            f"{path}: {1e3 * mean_s:.3f} ms, 90 % interval {1e3 * low_s[i]:.3f} to {1e3 * high_s[i]:.3f} ms"
+        )
+        if not predicted.in_distribution[i]:
+            typer.echo(f"  unlike what was profiled; measure it: mobinas measure {path} --target {target}")
+        for kind, cost in list(predictor.cost_by_kind(path).items())[:kinds]:
+            typer.echo(
+                f"  {kind}: {cost.count} x, {1e3 * cost.latency_s:.3f} ms, {cost.latency_s / mean_s:.0%}"
+            )

@@ -1,0 +1,105 @@
+"""Commands about devices."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mobinas.arch.architecture import Architecture
+from mobinas.cli import app
+from mobinas.errors import MeasurementError, MobinasError, PredictorError, TargetError
+from mobinas.graph.lowering import lower
+from mobinas.graph.onnx_writer import write_onnx
+from mobinas.testing import sample
+from predictors.profile import WIDE_SPACE
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's targets lie in a folder of the test."""
+    monkeypatch.setenv("MOBINAS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def said(*arguments: str | Path) -> str:
+    """What a command prints; its expected errors are raised."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=True)
+    if isinstance(result.exception, MobinasError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def written(path: Path, architecture: Architecture) -> Path:
+    """An architecture as a file."""
+    path.write_bytes(write_onnx(lower(architecture)).SerializeToString())
+    return path
+
+
+def test_a_device_is_named_profiled_and_asked(home: Path, tmp_path: Path) -> None:
+    assert "local  CPUExecutionProvider, 1 thread(s), batch 1, no profile" in said("target", "list")
+    said("target", "add", "pi", "--provider", "fake", "--threads", "4", "--affinity", "0", "--affinity", "2")
+    assert (home / "targets" / "pi" / "target.toml").exists()
+    assert "affinity = [0, 2]" in said("target", "show", "pi")
+    assert "held out from 16 measured networks" in said("target", "profile", "pi", "--networks", "16")
+    log = home / "targets" / "pi" / "measurements.jsonl"
+    before = log.read_text()
+    assert "held out from 20" in said("target", "profile", "pi", "--networks", "20")
+    assert log.read_text().startswith(before)  # only four more
+    assert "pi  fake, 4 thread(s), batch 1, profiled" in said("target", "list")
+    assert "Spearman" in said("target", "show", "pi")
+
+    alike = written(tmp_path / "alike.onnx", next(iter(WIDE_SPACE.single_op_architectures())))
+    answer = said("predict", alike, "--target", "pi")
+    assert "90 % interval" in answer and " x, " in answer
+    measured = said("measure", alike, "--target", "pi", "--log", tmp_path / "log.jsonl")
+    predicted_ms = float(answer.split(": ")[1].split(" ms")[0])
+    (row,) = (line for line in measured.splitlines() if str(alike) in line)
+    measured_ms = float(row.split("|")[2])
+    assert predicted_ms == pytest.approx(measured_ms, rel=0.2)
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_model_unlike_the_profile_is_to_be_measured(tmp_path: Path) -> None:
+    said("target", "profile", "fake", "--networks", "16")
+    tiny = written(tmp_path / "tiny.onnx", sample(0))
+    assert f"measure it: mobinas measure {tiny} --target fake" in said("predict", tiny, "--target", "fake")
+
+
+def test_check_runs_the_reference_model() -> None:
+    assert "the reference model takes" in said("target", "check", "fake")
+    with pytest.raises(TargetError, match="NoSuchProvider"):
+        said("target", "add", "odd", "--provider", "NoSuchProvider")
+        said("target", "check", "odd")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        (("target", "add", "local"), TargetError, "built in"),
+        (("target", "add", "../out"), TargetError, "letters, digits"),
+        (("target", "add", "x", "--threads", "0"), TargetError, "threads is 0"),
+        (("target", "show", "loca"), TargetError, "did you mean 'local'"),
+        (("predict", "x.onnx"), PredictorError, "mobinas target profile local"),
+        (("measure", "gone.onnx", "--target", "fake"), MeasurementError, "gone.onnx"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments: tuple[str, ...], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text) as raised:
+        said(*arguments)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_profile_of_other_settings_is_refused(home: Path) -> None:
+    said("target", "add", "pi", "--provider", "fake")
+    said("target", "profile", "pi", "--networks", "8")
+    path = home / "targets" / "pi" / "target.toml"
+    path.write_text(path.read_text().replace("threads = 1", "threads = 2"))
+    with pytest.raises(PredictorError, match="settings of target 'pi' have changed"):
+        said("target", "show", "pi")
+
+
+def test_a_name_is_taken_once() -> None:
+    said("target", "add", "pi")
+    with pytest.raises(TargetError, match="there is a target 'pi' already"):
+        said("target", "add", "pi")
