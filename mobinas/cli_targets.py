@@ -53,12 +53,18 @@ def add(
     statistic: Annotated[
         Literal["median", "minimum"], typer.Option(help="What stands for a block of samples.")
     ] = "median",
+    ssh: Annotated[
+        str, typer.Option(help="Another machine, as the system's ssh names it.", metavar="USER@HOST")
+    ] = "",
+    python: Annotated[str, typer.Option(help="The Python there; it needs onnxruntime.")] = "python3",
 ) -> None:
     """Names a target; its file may be edited later."""
     from mobinas.targets.registry import add_target
     from mobinas.targets.target import Target
 
-    target = Target(name, provider, threads, batch, graph_optimisation, tuple(affinity or ()), statistic)
+    target = Target(
+        name, provider, threads, batch, graph_optimisation, tuple(affinity or ()), statistic, ssh, python
+    )
     typer.echo(f"{add_target(target)}\nnext: mobinas target profile {name}")
 
 

@@ -1,13 +1,18 @@
-"""Opens onnxruntime sessions, for timing, for verifying exports and for accuracy through the file."""
+"""Opens onnxruntime sessions, for timing, for verifying exports and for accuracy through the file.
+
+Runs on Python 3.9 without the rest of MOBINAS, as part of the measuring worker.
+"""
+
+from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mobinas.errors import MeasurementError, TargetError
-from mobinas.targets.target import FAKE_PROVIDER, Target
+from mobinas.targets import FAKE_PROVIDER
 
 if TYPE_CHECKING:
     import onnx
@@ -32,6 +37,35 @@ _DTYPES = {
 }
 
 
+class SessionSettings(Protocol):
+    """Of a `Target`, what a session needs."""
+
+    @property
+    def name(self) -> str:
+        """For error messages."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """An execution provider, or ``fake``."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Threads within an operator."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Images per inference."""
+        ...
+
+    @property
+    def graph_optimisation(self) -> str:
+        """One of the levels ``none``, ``basic``, ``extended``, ``all``."""
+        ...
+
+
 def runtime_version() -> str:
     """Name and version of what executes models here."""
     import onnxruntime
@@ -47,8 +81,8 @@ def available_providers() -> tuple[str, ...]:
 
 
 def open_session(
-    model: "Path | bytes | onnx.ModelProto", target: Target, *, any_batch: bool = False
-) -> "onnxruntime.InferenceSession":
+    model: Path | bytes | onnx.ModelProto, target: SessionSettings, *, any_batch: bool = False
+) -> onnxruntime.InferenceSession:
     """Opens a model for running under a target's settings.
 
     The fake target has no device, so its models run on the CPU provider: accuracy and parity stay real.
@@ -70,9 +104,9 @@ def open_session(
     source = _loadable(model)
     overrides: dict[str, int] = {}
     if not any_batch:
-        probe = _session(source, Target(graph_optimisation="none"), "CPUExecutionProvider", {}, model)
+        probe = _session(source, 1, "none", "CPUExecutionProvider", {}, model)
         overrides = _batch_overrides(probe, target.batch)
-    session = _session(source, target, provider, overrides, model)
+    session = _session(source, target.threads, target.graph_optimisation, provider, overrides, model)
     if session.get_providers()[0] != provider:
         raise TargetError(
             f"provider {provider} did not start here, onnxruntime fell back to {session.get_providers()[0]}; "
@@ -82,7 +116,7 @@ def open_session(
 
 
 def run_batches(
-    session: "onnxruntime.InferenceSession", array: npt.NDArray[Any], batch: int = 256
+    session: onnxruntime.InferenceSession, array: npt.NDArray[Any], batch: int = 256
 ) -> npt.NDArray[np.float32]:
     """Runs images through a session in batches.
 
@@ -113,7 +147,7 @@ def run_batches(
 
 
 def example_feeds(
-    session: "onnxruntime.InferenceSession", batch: int, seed: int = 0
+    session: onnxruntime.InferenceSession, batch: int, seed: int = 0
 ) -> dict[str, npt.NDArray[Any]]:
     """Seeded inputs that fit a session: normal numbers for floats, zeros for whole numbers.
 
@@ -138,7 +172,7 @@ def example_feeds(
     return feeds
 
 
-def checked_provider(target: Target) -> str:
+def checked_provider(target: SessionSettings) -> str:
     """The provider that a target runs on here; the fake target's models run on the CPU.
 
     Raises:
@@ -154,7 +188,7 @@ def checked_provider(target: Target) -> str:
     return provider
 
 
-def _loadable(model: "Path | bytes | onnx.ModelProto") -> str | bytes:
+def _loadable(model: Path | bytes | onnx.ModelProto) -> str | bytes:
     if isinstance(model, Path):
         if not model.is_file():
             raise MeasurementError(f"there is no model file {model}; give the path of an .onnx file")
@@ -164,19 +198,18 @@ def _loadable(model: "Path | bytes | onnx.ModelProto") -> str | bytes:
 
 def _session(
     source: str | bytes,
-    target: Target,
+    threads: int,
+    level: str,
     provider: str,
     overrides: dict[str, int],
-    model: "Path | bytes | onnx.ModelProto",
-) -> "onnxruntime.InferenceSession":
+    model: Path | bytes | onnx.ModelProto,
+) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = target.threads
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.graph_optimization_level = getattr(
-        onnxruntime.GraphOptimizationLevel, _LEVELS[target.graph_optimisation]
-    )
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[level])
     options.log_severity_level = _FATAL_ONLY
     for name, size in overrides.items():
         options.add_free_dimension_override_by_name(name, size)
@@ -188,7 +221,7 @@ def _session(
         raise MeasurementError(f"onnxruntime cannot open {what}: {_line(error)}") from error
 
 
-def _batch_overrides(session: "onnxruntime.InferenceSession", batch: int) -> dict[str, int]:
+def _batch_overrides(session: onnxruntime.InferenceSession, batch: int) -> dict[str, int]:
     overrides: dict[str, int] = {}
     for value in session.get_inputs():
         _check_open_dimensions(value)

@@ -43,7 +43,8 @@ from mobinas.targets.target import Target
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split
 from predictors.kernels import kernels_of
-from predictors.runners.base import MeasuringPlan, ModelFile, Runner
+from predictors.runners.base import ModelFile, Runner
+from predictors.worker.measuring import MeasuringPlan
 
 __all__ = ["ExporterContract", "MethodContract", "OpContract", "RunnerContract", "SamplerContract"]
 

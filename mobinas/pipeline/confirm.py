@@ -206,7 +206,7 @@ def right_answers(
     Returns:
         Booleans, [n].
     """
-    session = open_session(path, job.target, any_batch=True)
+    session = open_session(path, job.target.stand_in(), any_batch=True)
     predicted = [
         run_batches(session, splits.normalisation(part.batch(positions, contender.resolution)).numpy())
         for positions in torch.split(torch.arange(len(part)), _IMAGES_AT_ONCE)

@@ -72,7 +72,7 @@ def _run(config: JobConfig, target: Target, directory: Path, reporter: Reporter)
         from mobinas.runtime import checked_provider
         from mobinas.train.device import find_device
 
-        checked_provider(target)
+        checked_provider(target.stand_in())
         job = Job(config, folder, target, find_device(config.device), reporter)
         for note in folder.notes:
             reporter.note(note)

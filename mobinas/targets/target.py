@@ -10,11 +10,11 @@ from typing import Any, Literal, get_args
 
 from mobinas.errors import TargetError, did_you_mean
 from mobinas.files import toml_value
+from mobinas.targets import FAKE_PROVIDER
 
 GraphOptimisation = Literal["none", "basic", "extended", "all"]
 Statistic = Literal["median", "minimum"]
 
-FAKE_PROVIDER = "fake"
 _MAX_COUNT = 4096
 
 
@@ -30,6 +30,9 @@ class Target:
         graph_optimisation: onnxruntime's level.
         affinity: CPU numbers that the measuring process is bound to; empty for no binding.
         statistic: What stands for a block of samples: its median, or its minimum.
+        ssh: Where models run, as ssh names it (``user@host``, or a Host of its configuration); empty for this
+            machine.
+        python: The Python there, which must have onnxruntime.
 
     Raises:
         TargetError: A value breaks a rule; the text names both.
@@ -42,12 +45,16 @@ class Target:
     graph_optimisation: GraphOptimisation = "all"
     affinity: tuple[int, ...] = ()
     statistic: Statistic = "median"
+    ssh: str = ""
+    python: str = "python3"
 
     def __post_init__(self) -> None:
-        for key in ("name", "provider"):
+        for key in ("name", "provider", "python"):
             text = getattr(self, key)
             if not isinstance(text, str) or not text.strip():
                 raise TargetError(f"{key} is {text!r}; a target needs a {key} of at least one letter")
+        if not isinstance(self.ssh, str) or self.ssh.startswith("-") or any(map(str.isspace, self.ssh)):
+            raise TargetError(f"ssh is {self.ssh!r}; it must be a host or user@host, as ssh takes it")
         for key in ("threads", "batch"):
             count = getattr(self, key)
             if type(count) is not int or not 1 <= count <= _MAX_COUNT:
@@ -74,9 +81,14 @@ class Target:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that differ whenever a setting does."""
-        spelling = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        """16 hex digits that differ whenever a setting does; the way to the device is none."""
+        settings = {key: value for key, value in self.to_json().items() if key not in ("ssh", "python")}
+        spelling = json.dumps(settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(spelling.encode()).hexdigest()[:16]
+
+    def stand_in(self) -> "Target":
+        """What runs a file here where only its answers matter: itself, or the CPU for another machine."""
+        return Target(name=self.name, batch=self.batch) if self.ssh else self
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back to an equal target."""

@@ -1,11 +1,16 @@
 """Runners: what turns a model file and a target into a measurement. One file a transport."""
 
-from mobinas.targets.target import FAKE_PROVIDER, Target
-from predictors.runners.base import MeasuringPlan, ModelFile, Runner
+from functools import lru_cache
+
+from mobinas.targets import FAKE_PROVIDER
+from mobinas.targets.target import Target
+from predictors.runners.base import ModelFile, Runner
+from predictors.worker.measuring import MeasuringPlan
 
 __all__ = ["MeasuringPlan", "ModelFile", "Runner", "runner_for"]
 
 
+@lru_cache
 def runner_for(target: Target) -> Runner:
     """The runner that a target asks for.
 
@@ -16,6 +21,10 @@ def runner_for(target: Target) -> Runner:
         from predictors.runners.fake import FakeRunner
 
         return FakeRunner()
+    if target.ssh:
+        from predictors.runners.ssh import SshRunner
+
+        return SshRunner(target)
     from predictors.runners.local import LocalRunner
 
     return LocalRunner()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,9 +11,13 @@ from mobinas.errors import MeasurementError
 from mobinas.progress import Progress
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
+from predictors.worker.measuring import MeasuringPlan, Timed
 
 if TYPE_CHECKING:
     import onnx
+
+# Half of the 95 % interval, relative to the median.
+_TRUSTED_HALF_WIDTH = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,20 @@ class ModelFile:
         data = proto.SerializeToString(deterministic=True)
         return cls(name, data, structure_digest(proto), hashlib.sha256(data).hexdigest())
 
+    def content(self) -> bytes:
+        """The bytes of the file, for another machine.
+
+        Raises:
+            MeasurementError: The file is missing, or its weights lie in files beside it.
+        """
+        from onnx.external_data_helper import uses_external_data
+
+        if any(map(uses_external_data, self.load().graph.initializer)):
+            raise MeasurementError(
+                f"{self.name} keeps weights in files beside it; save it as one file to measure it elsewhere"
+            )
+        return self.source if isinstance(self.source, bytes) else _read(self.source)
+
     def load(self) -> "onnx.ModelProto":
         """The model in memory, without weights that lie in files beside it.
 
@@ -92,38 +110,6 @@ def _parse(data: bytes, path: Path) -> "onnx.ModelProto":
     if not model.graph.node:
         raise MeasurementError(f"{path} holds no ONNX graph; export it again")
     return model
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuringPlan:
-    """How long and how often to measure.
-
-    Attributes:
-        rounds: Blocks per model, one a round.
-        block_s: Length of a block in seconds, half of which goes to the reference model.
-        seed: Of the order of models within rounds, and of inputs.
-        drift_tolerance: Relative change of the reference model within a round that makes the round drift.
-        max_repeats: Rounds added for drifting ones, per group of models.
-        group_size: Models that take turns; results come group by group, so a killed run loses one at most.
-        reference_level_s: What the reference model takes on this host, from earlier measurements; by default
-            the first group finds it.
-    """
-
-    rounds: int = 6
-    block_s: float = 0.03
-    seed: int = 0
-    drift_tolerance: float = 0.1
-    max_repeats: int = 2
-    group_size: int = 12
-    reference_level_s: float | None = None
-
-    def __post_init__(self) -> None:
-        for key, least in (("rounds", 1), ("max_repeats", 0), ("group_size", 1)):
-            if getattr(self, key) < least:
-                raise MeasurementError(f"{key} is {getattr(self, key)}; it must be at least {least}")
-        for key in ("block_s", "drift_tolerance"):
-            if not getattr(self, key) > 0:
-                raise MeasurementError(f"{key} is {getattr(self, key)}; it must be above 0")
 
 
 OnResult = Callable[[int, Measurement], None]
@@ -164,3 +150,26 @@ class Runner(Protocol):
             MeasurementError: A model cannot run there; the text names it.
         """
         ...
+
+
+def measurement_of(
+    model: ModelFile, target: Target, host: str, runtime_version: str, timed: Timed
+) -> Measurement:
+    """What was seen of a model, as a measurement with its verdict."""
+    seen = Measurement(
+        model.structure_digest,
+        model.file_sha256,
+        target.fingerprint,
+        host,
+        runtime_version,
+        timed.blocks_s,
+        timed.warmup_samples,
+        timed.started_at,
+        target.statistic,
+        reference_blocks_s=timed.reference_blocks_s,
+        reference_level_s=timed.reference_level_s,
+        name=model.name,
+    )
+    low_s, high_s = seen.interval_s
+    trusted = (high_s - low_s) / 2 <= _TRUSTED_HALF_WIDTH * seen.median_s
+    return replace(seen, verdict="steady" if trusted else "unstable")

@@ -11,7 +11,8 @@ from mobinas.progress import Progress
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
 from predictors.kernels import Kernel, kernels_of_model
-from predictors.runners.base import MeasuringPlan, ModelFile, OnResult
+from predictors.runners.base import ModelFile, OnResult
+from predictors.worker.measuring import MeasuringPlan
 
 # Of the size of one core of a current x86 server.
 _START_S = 2e-6

@@ -20,9 +20,10 @@ from predictors.measure import load_measurements, measure
 from predictors.runners import MeasuringPlan, ModelFile
 from predictors.runners.base import OnResult
 from predictors.runners.fake import FakeRunner, fake_latency_s
-from predictors.runners.local import LocalRunner, SessionTimer, Stopwatch
+from predictors.runners.local import LocalRunner
 from predictors.runners.reference import reference_model
 from predictors.sampling import sample_for_profile
+from predictors.worker.timing import SessionTimer, Stopwatch
 
 SPACE = SearchSpace(Task(10, 1), (8, 16), (3, 4), (2, 4), (op_set("darts"),))
 MODELS = sample_for_profile(SPACE, 6, random.Random(0))

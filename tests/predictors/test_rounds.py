@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from predictors.runners.rounds import Block, drift_of, run_rounds
+from predictors.worker.rounds import Block, drift_of, run_rounds
 
 
 class Machine:

@@ -11,6 +11,8 @@ Ten cell networks of 0.1 to 1.2 ms, measured 73 times while other programs kept 
 Standard library only; the clock is behind `PairTimer`.
 """
 
+from __future__ import annotations
+
 import random
 import statistics
 from collections.abc import Callable, Sequence
@@ -32,7 +34,7 @@ class PairTimer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Round:
     """One turn of all models.
 
@@ -48,7 +50,7 @@ class Round:
     drift: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """The rounds that were kept, in the order of time.
 

@@ -1,0 +1,228 @@
+"""Measures on another machine over the system's ssh: one connection, no open port, nothing left running.
+
+The other machine needs Python 3.9 with onnxruntime and NumPy. The worker is copied there once per version;
+models go through the connection, and results come back as they are final. A lost connection is opened again,
+and what was measured before it is not measured twice.
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import IO, Any
+
+from mobinas.errors import MeasurementError, TargetError
+from mobinas.progress import Progress
+from mobinas.targets.target import Target
+from predictors.runners.archive import worker_archive
+from predictors.runners.base import ModelFile, OnResult, measurement_of
+from predictors.runners.reference import reference_model
+from predictors.worker import PROTOCOL
+from predictors.worker.measuring import MeasuringPlan, Timed
+from predictors.worker.messages import request_line
+
+# Another command than ``ssh``, such as ``ssh -F file``; as GIT_SSH_COMMAND is to git.
+_COMMAND_VARIABLE = "MOBINAS_SSH_COMMAND"
+_OPTIONS = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
+_ATTEMPTS = 4
+_PAUSE_S = 2.0
+_RAISED = {error.__name__: error for error in (MeasurementError, TargetError)}
+
+
+class _Lost(Exception):
+    """The connection ended before the worker did."""
+
+
+class SshRunner:
+    """onnxruntime on the machine that a target's ``ssh`` names."""
+
+    def __init__(self, target: Target, *, pause_s: float = _PAUSE_S) -> None:
+        """Connects nowhere yet.
+
+        Args:
+            target: With `ssh`.
+            pause_s: Before a lost connection is tried again; twice as long each time.
+        """
+        self._target = target
+        self._pause_s = pause_s
+        self._hello: dict[str, Any] | None = None
+        self._complaint = ""
+
+    @property
+    def host(self) -> str:
+        """Name, CPU model and number of CPUs of the other machine."""
+        return str(self._greeting()["host"])
+
+    @property
+    def runtime_version(self) -> str:
+        """The onnxruntime there."""
+        return str(self._greeting()["runtime_version"])
+
+    def measure(
+        self,
+        models: Sequence[ModelFile],
+        target: Target,
+        plan: MeasuringPlan,
+        on_result: OnResult,
+        progress: Progress,
+    ) -> None:
+        """Measures over there, group by group; see `predictors.runners.Runner`."""
+        left, level_s, pause_s, lost = list(range(len(models))), plan.reference_level_s, self._pause_s, 0
+
+        def keep(place: int, timed: Timed) -> None:
+            nonlocal level_s
+            level_s = timed.reference_level_s
+            i = asked[place]
+            left.remove(i)
+            on_result(i, measurement_of(models[i], target, self.host, self.runtime_version, timed))
+
+        while left:
+            asked = list(left)
+            try:
+                again = replace(plan, reference_level_s=level_s)
+                self._request([models[i] for i in asked], again, keep, progress)
+                return
+            except _Lost as error:
+                # Only attempts that brought nothing count: a long job may lose its connection many times.
+                lost = lost + 1 if len(left) == len(asked) else 1
+                if lost == _ATTEMPTS:
+                    raise MeasurementError(
+                        f"lost the connection to {self._target.ssh} {lost} times ({error}); "
+                        "what was measured is kept, the same command goes on from there"
+                    ) from None
+                time.sleep(pause_s)
+                pause_s = self._pause_s * 2**lost
+
+    def _request(self, models: list[ModelFile], plan: MeasuringPlan, keep: Any, progress: Progress) -> None:
+        reference = reference_model().SerializeToString(deterministic=True)
+        files = [(model.name, model.content()) for model in models]
+        line = request_line(self._target.to_json(), asdict(plan), reference, files)
+        seen: set[int] = set()
+        with self._worker([line, reference, *(data for _, data in files)]) as answers:
+            for message in answers:
+                kind = message.get("kind")
+                if kind == "measured":
+                    place = message.pop("model", None)
+                    if type(place) is not int or not 0 <= place < len(models) or place in seen:
+                        raise MeasurementError(f"{self._target.ssh} answered for an unknown model")
+                    seen.add(place)
+                    keep(place, _timed(message))
+                elif kind == "progress":
+                    progress(int(message["done"]), int(message["total"]), str(message["text"]))
+                elif kind == "error":
+                    raised = _RAISED.get(str(message.get("error")), MeasurementError)
+                    raise raised(f"{self._target.ssh}: {message.get('text')}")
+                elif kind == "end":
+                    return
+        raise _Lost(self._complaint or "no reason given")
+
+    def _greeting(self) -> dict[str, Any]:
+        if self._hello is None:
+            with self._worker([]) as answers:
+                first = next(answers, {})
+            if first.get("kind") != "hello":
+                why = self._complaint or "no reason given"
+                raise TargetError(f"the worker on {self._target.ssh} does not start: {why}")
+            if first.get("protocol") != PROTOCOL:
+                raise TargetError(
+                    f"the worker on {self._target.ssh} is of another version; remove ~/.cache/mobinas there"
+                )
+            self._hello = first
+        return self._hello
+
+    @contextmanager
+    def _worker(self, pieces: Sequence[bytes]) -> Iterator[Iterator[dict[str, Any]]]:
+        """A worker over there that is sent these bytes; its answers."""
+        self._install()
+        with tempfile.TemporaryFile() as sent, tempfile.TemporaryFile() as complaints:
+            for piece in pieces:
+                sent.write(piece)
+            sent.seek(0)
+            command = self._ssh(f"exec {shlex.quote(self._target.python)} {_worker_path()}")
+            process = subprocess.Popen(command, stdin=sent, stdout=subprocess.PIPE, stderr=complaints)
+            assert process.stdout is not None
+            try:
+                yield _messages(process.stdout)
+                process.wait()
+                self._complaint = _last_line(complaints)
+            finally:
+                process.kill()
+                process.stdout.close()
+                process.wait()
+
+    def _install(self) -> None:
+        """Copies the worker over there, unless it is there already."""
+        if self._hello is not None:
+            return
+        path = _worker_path()
+        there = self._run(f"test -s {path}", b"")
+        if there.returncode == 1:
+            part = f"{path}.part$$"
+            put = f"mkdir -p ~/.cache/mobinas && cat > {part} && mv {part} {path}"
+            there = self._run(put, worker_archive())
+        if there.returncode:
+            raise TargetError(f"cannot reach {self._target.ssh}: {_reason(there)}")
+        python = self._target.python
+        needs = "import sys, numpy, onnxruntime; sys.exit(sys.version_info < (3, 9))"
+        found = self._run(f"{shlex.quote(python)} -c {shlex.quote(needs)}", b"")
+        if found.returncode:
+            raise TargetError(
+                f"{python} on {self._target.ssh} cannot measure ({_reason(found)}); it must be Python 3.9 or "
+                "newer with onnxruntime: pip install onnxruntime, or set the target's python"
+            )
+
+    def _run(self, command: str, data: bytes) -> "subprocess.CompletedProcess[bytes]":
+        try:
+            return subprocess.run(self._ssh(command), input=data, capture_output=True, check=False)
+        except OSError as error:
+            raise TargetError(f"cannot start ssh ({error.strerror}); install an ssh client") from error
+
+    def _ssh(self, command: str) -> list[str]:
+        ssh = shlex.split(os.environ.get(_COMMAND_VARIABLE, "ssh"))
+        return [*ssh, *_OPTIONS, "--", self._target.ssh, command]
+
+
+def _worker_path() -> str:
+    return f"~/.cache/mobinas/worker-{hashlib.sha256(worker_archive()).hexdigest()[:16]}.pyz"
+
+
+def _messages(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    for line in stream:
+        if not line.endswith(b"\n"):
+            return  # torn by a lost connection
+        try:
+            message = json.loads(line)
+        except ValueError:
+            continue  # a login script that prints
+        if isinstance(message, dict):
+            yield message
+
+
+def _timed(message: dict[str, Any]) -> Timed:
+    try:
+        return Timed(
+            tuple(tuple(map(float, block)) for block in message["blocks_s"]),
+            tuple(tuple(map(float, block)) for block in message["reference_blocks_s"]),
+            float(message["reference_level_s"]),
+            int(message["warmup_samples"]),
+            str(message["started_at"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MeasurementError(f"the worker's answer is not a measurement: {error}") from error
+
+
+def _last_line(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    lines = stream.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _reason(done: "subprocess.CompletedProcess[bytes]") -> str:
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else f"exit status {done.returncode}"

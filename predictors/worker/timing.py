@@ -1,0 +1,120 @@
+"""Times inferences of onnxruntime sessions, each sample in turns with a reference model."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mobinas.runtime import SessionSettings, example_feeds
+from predictors.worker.rounds import Block
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import onnxruntime
+
+# A sample spans this many ticks of the clock, so that rounding to a tick stays below 0.1 %.
+_TICKS_PER_SAMPLE = 1000
+_MIN_SAMPLE_S = 100e-6
+_PAIRS_PER_BLOCK = (5, 60)
+_MAX_REFERENCE_RUNS = 8
+# Other models ran since the last block: the first inferences only bring caches back.
+_SETTLING_RUNS = 2
+_WARMUP_WINDOW = 5
+_WARMUP_LIMIT_S = 0.5
+_STATIONARY = 0.03
+
+
+class Stopwatch:
+    """Times inferences of one session on seeded inputs."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        target: SessionSettings,
+        seed: int,
+        clock: Callable[[], float] = time.perf_counter,
+        tick_s: float | None = None,
+    ) -> None:
+        """Prepares inputs; runs nothing yet.
+
+        Args:
+            session: What to time.
+            target: For the batch.
+            seed: Of the inputs.
+            clock: Seconds, monotonic.
+            tick_s: The clock's resolution; that of `time.perf_counter` by default.
+        """
+        self._session = session
+        self._feeds: dict[str, npt.NDArray[Any]] = example_feeds(session, target.batch, seed)
+        self._clock = clock
+        self.tick_s = time.get_clock_info("perf_counter").resolution if tick_s is None else tick_s
+        self.once_s = self.tick_s
+
+    def time(self, runs: int) -> float:
+        """Seconds per inference over this many; never below the clock's resolution."""
+        run, feeds, clock = self._session.run, self._feeds, self._clock
+        start = clock()
+        for _ in range(runs):
+            run(None, feeds)
+        return max(clock() - start, self.tick_s) / runs
+
+    def warm_up(self) -> int:
+        """Runs until two windows of inferences agree within 3 %, for at most half a second.
+
+        Returns:
+            The number of inferences; `once_s` holds the last window's median.
+        """
+        windows: list[float] = []
+        start = self._clock()
+        while True:
+            windows.append(statistics.median(self.time(1) for _ in range(_WARMUP_WINDOW)))
+            stationary = len(windows) > 2 and abs(windows[-1] / windows[-2] - 1) < _STATIONARY
+            if stationary or self._clock() - start > _WARMUP_LIMIT_S:
+                break
+        self.once_s = windows[-1]
+        return _WARMUP_WINDOW * len(windows)
+
+
+class SessionTimer:
+    """Times a model in turns with the reference model; a `PairTimer`."""
+
+    def __init__(self, model: Stopwatch, reference: Stopwatch, block_s: float) -> None:
+        """Takes two stopwatches, the reference warmed up, and the length of a block in seconds."""
+        self._model = model
+        self._reference = reference
+        self._block_s = block_s
+        self._runs = self._reference_runs = 1
+        self._pairs = _PAIRS_PER_BLOCK[0]
+
+    def warm_up(self) -> int:
+        """Warms the model up and fixes how many inferences a sample spans and how many pairs a block has."""
+        count = self._model.warm_up()
+        once_s, reference_s = self._model.once_s, self._reference.once_s
+        sample_s = max(_TICKS_PER_SAMPLE * self._model.tick_s, _MIN_SAMPLE_S)
+        self._runs = math.ceil(sample_s / once_s)
+        spanned_s = self._runs * once_s
+        # A long sample is paired with a longer stretch of the reference, so that both see the same machine.
+        self._reference_runs = min(_MAX_REFERENCE_RUNS, max(1, round(spanned_s / reference_s)))
+        least, most = _PAIRS_PER_BLOCK
+        pairs = round(self._block_s / (spanned_s + self._reference_runs * reference_s))
+        self._pairs = min(most, max(least, pairs))
+        return count
+
+    def block(self) -> tuple[Block, Block]:
+        """One block of pairs: seconds per inference of the model, and of the reference right after."""
+        model, reference = self._model, self._reference
+        model.time(_SETTLING_RUNS)
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            pairs = [
+                (model.time(self._runs), reference.time(self._reference_runs)) for _ in range(self._pairs)
+            ]
+        finally:
+            if collecting:
+                gc.enable()
+        return tuple(own for own, _ in pairs), tuple(other for _, other in pairs)
