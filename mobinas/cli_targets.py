@@ -85,6 +85,38 @@ def profile(
 
 
 @target_app.command()
+def kit(
+    target: _Name,
+    out: Annotated[Path, typer.Option(help="The zip to write.", metavar="KIT.zip")] = Path("kit.zip"),
+    networks: Annotated[int, typer.Option(help="How many networks are measured.", min=8)] = 100,
+) -> None:
+    """Writes a zip that profiles a device without network; 'mobinas target read' takes the result."""
+    from mobinas.targets.registry import find_target
+    from predictors.profile import networks_to_profile
+    from predictors.runners import MeasuringPlan, ModelFile
+    from predictors.runners.kit import write_kit
+
+    models = [ModelFile.of(model) for model in networks_to_profile(networks)]
+    write_kit(out, models, find_target(target), MeasuringPlan())
+    typer.echo(f"{out}: unpack it on the device; its README.txt says how to go on")
+
+
+@target_app.command()
+def read(
+    target: _Name,
+    kit: Annotated[Path, typer.Argument(help="As 'mobinas target kit' wrote it.", metavar="KIT.zip")],
+    result: Annotated[Path, typer.Argument(help="What the device wrote.", metavar="RESULT.jsonl")],
+) -> None:
+    """Fits the predictor of a device that measured a kit."""
+    from mobinas.targets.registry import find_target, folder_of
+    from predictors.profile import profile_from_kit
+
+    found = find_target(target)
+    predictor = profile_from_kit(found, folder_of(found.name), kit, result)
+    typer.echo("\n".join(predictor.report.lines()))
+
+
+@target_app.command()
 def check(target: _Name) -> None:
     """Says whether a target runs here, and how still it holds."""
     from mobinas.targets.registry import find_target

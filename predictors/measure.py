@@ -61,7 +61,7 @@ def measure(
     def keep(_: int, measurement: Measurement) -> None:
         known[_key(measurement)] = measurement
         if log:
-            append_line(log, json.dumps(measurement.to_json(), separators=(",", ":")))
+            append_measurement(log, measurement)
 
     if todo:
         level_s = next((m.reference_level_s for m in known.values() if _key(m)[1:] == setting), None)
@@ -71,6 +71,11 @@ def measure(
         if (file.file_sha256, *setting) not in known:
             raise MeasurementError(f"the runner gave no measurement for {file.name}; measure again")
     return [known[key] for key in keys]
+
+
+def append_measurement(log: Path, measurement: Measurement) -> None:
+    """Adds one to a log that `measure` and `load_measurements` read."""
+    append_line(log, json.dumps(measurement.to_json(), separators=(",", ":")))
 
 
 def load_measurements(log: Path) -> list[Measurement]:

@@ -3,14 +3,15 @@
 import random
 from pathlib import Path
 
-from mobinas.arch.architecture import Task
+from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.ops import op_set
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import PredictorError
 from mobinas.progress import Progress, silent
 from mobinas.targets.target import Target
-from predictors.measure import measure
+from predictors.measure import append_measurement, measure
 from predictors.models.latency import LatencyPredictor
+from predictors.runners.kit import read_kit
 from predictors.sampling import sample_for_profile
 
 MEASUREMENTS = "measurements.jsonl"
@@ -37,9 +38,35 @@ def profile_target(
         TargetError: The target's provider is not available.
         PredictorError: Too few networks.
     """
-    models = sample_for_profile(WIDE_SPACE, networks, random.Random(seed))
+    models = networks_to_profile(networks, seed)
     measurements = measure(models, target, log=folder / MEASUREMENTS, seed=seed, progress=progress)
     predictor = LatencyPredictor.fit(models, measurements, seed=seed)
+    predictor.save(folder / _PREDICTOR)
+    return predictor
+
+
+def networks_to_profile(networks: int, seed: int = 0) -> list[Architecture]:
+    """What `profile_target` measures."""
+    return sample_for_profile(WIDE_SPACE, networks, random.Random(seed))
+
+
+def profile_from_kit(target: Target, folder: Path, kit: Path, result: Path) -> LatencyPredictor:
+    """Fits the predictor of a device that measured a kit.
+
+    Args:
+        target: For which the kit was written.
+        folder: Keeps measurements and predictor.
+        kit: See `predictors.runners.kit.write_kit`.
+        result: The file that came back.
+
+    Raises:
+        MeasurementError: See `predictors.runners.kit.read_kit`.
+        PredictorError: Too few networks.
+    """
+    files, measurements = read_kit(kit, result, target)
+    predictor = LatencyPredictor.fit([file.load() for file in files], measurements)
+    for measurement in measurements:
+        append_measurement(folder / MEASUREMENTS, measurement)
     predictor.save(folder / _PREDICTOR)
     return predictor
 

@@ -45,12 +45,8 @@ class ModelFile:
         """
         import onnx
 
-        from mobinas.graph.onnx_structure import structure_digest
-
         if isinstance(model, Path):
-            data = _read(model)
-            proto = _parse(data, model)
-            return cls(model.name, model, structure_digest(proto), hashlib.sha256(data).hexdigest())
+            return replace(cls.of_bytes(str(model), _read(model)), name=model.name, source=model)
         if isinstance(model, Architecture):
             from mobinas.graph.lowering import lower
             from mobinas.graph.onnx_writer import write_onnx
@@ -62,8 +58,19 @@ class ModelFile:
             raise MeasurementError(
                 f"cannot measure {type(model).__name__}; give a Path, a ModelProto or an Architecture"
             )
-        data = proto.SerializeToString(deterministic=True)
-        return cls(name, data, structure_digest(proto), hashlib.sha256(data).hexdigest())
+        return cls.of_bytes(name, proto.SerializeToString(deterministic=True))
+
+    @classmethod
+    def of_bytes(cls, name: str, data: bytes) -> "ModelFile":
+        """Prepares the bytes of a file.
+
+        Raises:
+            MeasurementError: Not an ONNX model.
+        """
+        from mobinas.graph.onnx_structure import structure_digest
+
+        digest = structure_digest(_parse(data, Path(name)))
+        return cls(name, data, digest, hashlib.sha256(data).hexdigest())
 
     def content(self) -> bytes:
         """The bytes of the file, for another machine.

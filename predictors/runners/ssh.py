@@ -25,7 +25,7 @@ from predictors.runners.base import ModelFile, OnResult, measurement_of
 from predictors.runners.reference import reference_model
 from predictors.worker import PROTOCOL
 from predictors.worker.measuring import MeasuringPlan, Timed
-from predictors.worker.messages import request_line
+from predictors.worker.messages import request_line, timed_of
 
 # Another command than ``ssh``, such as ``ssh -F file``; as GIT_SSH_COMMAND is to git.
 _COMMAND_VARIABLE = "MOBINAS_SSH_COMMAND"
@@ -112,7 +112,7 @@ class SshRunner:
                     if type(place) is not int or not 0 <= place < len(models) or place in seen:
                         raise MeasurementError(f"{self._target.ssh} answered for an unknown model")
                     seen.add(place)
-                    keep(place, _timed(message))
+                    keep(place, timed_of(message))
                 elif kind == "progress":
                     progress(int(message["done"]), int(message["total"]), str(message["text"]))
                 elif kind == "error":
@@ -202,19 +202,6 @@ def _messages(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
             continue  # a login script that prints
         if isinstance(message, dict):
             yield message
-
-
-def _timed(message: dict[str, Any]) -> Timed:
-    try:
-        return Timed(
-            tuple(tuple(map(float, block)) for block in message["blocks_s"]),
-            tuple(tuple(map(float, block)) for block in message["reference_blocks_s"]),
-            float(message["reference_level_s"]),
-            int(message["warmup_samples"]),
-            str(message["started_at"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise MeasurementError(f"the worker's answer is not a measurement: {error}") from error
 
 
 def _last_line(stream: IO[bytes]) -> str:

@@ -11,7 +11,8 @@ model, in that order:
 
 The worker answers in lines ``{"kind": ...}``: ``hello`` (protocol, host, runtime_version) at once, then
 ``progress`` (done, total, text), ``measured`` (model: its position; the fields of a `Timed`), and in the end
-``error`` (error: name of the class; text) or ``end``.
+``error`` (error: name of the class; text) or ``end`` (request_sha256: of the request's first line;
+answers_sha256: of all ``measured`` lines).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
@@ -58,9 +59,11 @@ def answer(stream: BinaryIO, folder: Path, out: TextIO) -> int:
     Returns:
         An exit status.
     """
+    answers = hashlib.sha256()
     try:
         _say(out, hello())
-        request = json.loads(stream.readline())
+        line = stream.readline()
+        request = json.loads(line)
         if request["protocol"] != PROTOCOL:
             raise MeasurementError(
                 f"this worker speaks protocol {PROTOCOL}, the request {request['protocol']}; "
@@ -68,24 +71,27 @@ def answer(stream: BinaryIO, folder: Path, out: TextIO) -> int:
             )
         listed = [request["reference"], *request["models"]]
         paths = [_received(stream, folder / f"{i}.onnx", one) for i, one in enumerate(listed)]
-        _measure(request, paths, out)
+        _measure(request, paths, out, answers.update)
     except MobinasError as error:
         _say(out, {"kind": "error", "error": type(error).__name__, "text": str(error)})
         return 1
     except (ValueError, KeyError, TypeError) as error:
         _say(out, {"kind": "error", "error": "MeasurementError", "text": f"not a request: {error}"})
         return 1
-    _say(out, {"kind": "end"})
+    digests = {"request_sha256": hashlib.sha256(line).hexdigest(), "answers_sha256": answers.hexdigest()}
+    _say(out, {"kind": "end", **digests})
     return 0
 
 
-def _measure(request: Mapping[str, Any], paths: list[Path], out: TextIO) -> None:
+def _measure(
+    request: Mapping[str, Any], paths: list[Path], out: TextIO, seal: Callable[[bytes], None]
+) -> None:
     reference, *files = paths
     target = dict(request["target"])
     settings = Settings(**{**target, "affinity": tuple(target["affinity"])})
 
     def measured(model: int, timed: Timed) -> None:
-        _say(out, {"kind": "measured", "model": model, **timed._asdict()})
+        seal(_say(out, {"kind": "measured", "model": model, **timed._asdict()}))
 
     def progress(done: int, total: int, text: str) -> None:
         _say(out, {"kind": "progress", "done": done, "total": total, "text": text})
@@ -128,9 +134,29 @@ def request_line(
     return json.dumps(request).encode() + b"\n"
 
 
-def _say(out: TextIO, message: Mapping[str, Any]) -> None:
-    out.write(json.dumps(message) + "\n")
+def timed_of(message: Mapping[str, Any]) -> Timed:
+    """What a ``measured`` line says.
+
+    Raises:
+        MeasurementError: Not what a worker says.
+    """
+    try:
+        return Timed(
+            tuple(tuple(map(float, block)) for block in message["blocks_s"]),
+            tuple(tuple(map(float, block)) for block in message["reference_blocks_s"]),
+            float(message["reference_level_s"]),
+            int(message["warmup_samples"]),
+            str(message["started_at"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MeasurementError(f"the worker's answer is not a measurement: {error}") from error
+
+
+def _say(out: TextIO, message: Mapping[str, Any]) -> bytes:
+    text = json.dumps(message)
+    out.write(text + "\n")
     out.flush()
+    return text.encode()
 
 
 def main() -> int:

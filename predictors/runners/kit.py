@@ -1,0 +1,125 @@
+"""Measuring on a device without a network: a zip goes there, a result file comes back."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mobinas.errors import MeasurementError
+from mobinas.files import write_atomic
+from mobinas.targets.measurement import Measurement
+from mobinas.targets.target import Target
+from predictors.runners.archive import worker_archive
+from predictors.runners.base import ModelFile, measurement_of
+from predictors.runners.reference import reference_model
+from predictors.worker.measuring import MeasuringPlan
+from predictors.worker.messages import request_line, timed_of
+
+_WORKER, _REQUEST, _README = "worker.pyz", "request.bin", "README.txt"
+_ALWAYS = (1980, 1, 1, 0, 0, 0)
+_INSTRUCTIONS = """\
+This kit measures {n} models on the device that it is unpacked on, which needs Python 3.9 or newer:
+
+    pip install onnxruntime
+    python3 worker.pyz < request.bin > result.jsonl
+
+Leave the device alone meanwhile. Then bring result.jsonl back:
+
+    mobinas target read {name} KIT.zip result.jsonl
+"""
+
+
+def write_kit(path: Path, models: Sequence[ModelFile], target: Target, plan: MeasuringPlan) -> None:
+    """Writes one zip with the worker, the models and how to run them.
+
+    Args:
+        path: The zip; replaced.
+        models: What to measure.
+        target: Under which settings.
+        plan: How long and how often.
+
+    Raises:
+        MeasurementError: A model is missing, or keeps weights in files beside it.
+        RunFolderError: The zip cannot be written.
+    """
+    reference = reference_model().SerializeToString(deterministic=True)
+    files = [(model.name, model.content()) for model in models]
+    line = request_line(target.to_json(), asdict(plan), reference, files)
+    contents = {
+        _WORKER: worker_archive(),
+        _REQUEST: b"".join([line, reference, *(data for _, data in files)]),
+        _README: _INSTRUCTIONS.format(n=len(models), name=target.name).encode(),
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            archive.writestr(zipfile.ZipInfo(name, _ALWAYS), data)
+    write_atomic(path, buffer.getvalue())
+
+
+def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile], list[Measurement]]:
+    """Reads what a kit's worker found.
+
+    Args:
+        path: The kit.
+        result: The file that came back.
+        target: For which the kit was written.
+
+    Returns:
+        The kit's models, and a measurement of each.
+
+    Raises:
+        MeasurementError: Not a kit, of another target, or a result that is of another kit, incomplete or
+            changed.
+    """
+    line, models = _asked(path)
+    if json.loads(line)["target"] != json.loads(request_line(target.to_json(), {}, b"", ()))["target"]:
+        raise MeasurementError(f"{path} was written for other settings than those of target '{target.name}'")
+    hello, measured, end = _answered(result)
+    if end.get("request_sha256") != hashlib.sha256(line).hexdigest():
+        raise MeasurementError(f"{result} is the result of another kit than {path}")
+    sealed = hashlib.sha256(b"".join(measured)).hexdigest()
+    answers = {json.loads(one)["model"]: timed_of(json.loads(one)) for one in measured}
+    if end.get("answers_sha256") != sealed or sorted(answers) != list(range(len(models))):
+        raise MeasurementError(f"{result} was changed after it was written; run the kit again")
+    who = str(hello["host"]), str(hello["runtime_version"])
+    return models, [measurement_of(model, target, *who, answers[i]) for i, model in enumerate(models)]
+
+
+def _asked(path: Path) -> tuple[bytes, list[ModelFile]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            request = archive.read(_REQUEST)
+        line = request[: request.index(b"\n") + 1]
+        listed = json.loads(line)
+        start, models = len(line) + listed["reference"]["size_bytes"], []
+        for one in listed["models"]:
+            data = request[start : start + one["size_bytes"]]
+            models.append(ModelFile.of_bytes(one["name"], data))
+            start += one["size_bytes"]
+    except OSError as error:
+        raise MeasurementError(f"cannot read kit {path}: {error.strerror}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise MeasurementError(f"{path} is not a kit of 'mobinas target kit', or it is torn") from error
+    return line, models
+
+
+def _answered(result: Path) -> tuple[dict[str, Any], list[bytes], dict[str, Any]]:
+    try:
+        lines = result.read_bytes().splitlines()
+        messages = [json.loads(line) for line in lines]
+        by_kind = {message["kind"]: message for message in messages}
+    except OSError as error:
+        raise MeasurementError(f"cannot read result {result}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise MeasurementError(f"{result} is not what a kit's worker writes, or it is torn") from error
+    if "error" in by_kind:
+        raise MeasurementError(f"the device says: {by_kind['error'].get('text')}")
+    if "hello" not in by_kind or "end" not in by_kind:
+        raise MeasurementError(f"{result} is incomplete; run the kit to its end")
+    measured = [line for line, message in zip(lines, messages, strict=True) if message["kind"] == "measured"]
+    return by_kind["hello"], measured, by_kind["end"]
