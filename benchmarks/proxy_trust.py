@@ -6,7 +6,7 @@
 An elastic supernet is trained on a job's space and data, with uniform probabilities; then architectures are
 drawn, judged cheaply, and trained from scratch with each seed. A table gives Kendall's tau of each judgement
 with the mean accuracy of these trainings, and its 95 % interval. Below it, tau between two trainings of
-different seeds: no judgement of one training can order better than trainings order each other.
+different seeds tells how far chance decides the order.
 """
 
 import argparse
@@ -17,16 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mobinas.arch.probabilities import Probabilities
 from mobinas.config import load_config
-from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
-from mobinas.nets.zero_cost import ZERO_COST
 from mobinas.pipeline.load import subset, task_of
-from mobinas.pipeline.proxy_check import INHERITED, TRUTH, compare, draw
+from mobinas.pipeline.proxy_check import INHERITED, TRUTH, compare, draw, judgements
 from mobinas.pipeline.supernet import at_most
 from mobinas.pipeline.train import recipe_of
 from mobinas.report.trust import kendall_tau
@@ -36,8 +32,6 @@ from mobinas.train.data import load_data
 from mobinas.train.evaluate import evaluate
 from mobinas.train.loop import train
 from mobinas.train.splits import split
-
-SCORED_IMAGES = 64
 
 
 def main() -> None:
@@ -72,37 +66,29 @@ def main() -> None:
         progress=lambda done, total, text: print(f"  {text} ({done} of {total})", flush=True),
     )
     print(f"elastic supernet: {epochs} epochs, {time.perf_counter() - started:.0f} s", flush=True)
-    normalisation = splits.normalisation
-    images = normalisation(training.batch(torch.arange(SCORED_IMAGES), max(space.resolutions)))
-    recipe, found, by_seed = recipe_of(config, options.epochs), [], []
-    judge_s = []
+    recipe = recipe_of(config, options.epochs)
+    found, by_seed, judge_s = [], [], []
     for architecture in draw(space, options.architectures, 0):
         started = time.perf_counter()
-        inherited = supernet.judge(architecture, training, judged, normalisation=normalisation)
+        cheap = judgements(
+            supernet, architecture, training, judged, normalisation=splits.normalisation, seed=0
+        )
         judge_s.append(time.perf_counter() - started)
-        graph = lower(architecture)
-        fresh = GraphModule(graph, seed=0)
-        images = normalisation(training.batch(torch.arange(SCORED_IMAGES), architecture.resolution))
-        labels = training.labels[:SCORED_IMAGES]
-        judgements = {INHERITED: inherited, "multiply-accumulates": float(cost(graph).macs)}
-        judgements |= {name: score(fresh, images, labels) for name, score in ZERO_COST.items()}
-        how: dict[str, Any] = {"resolution": architecture.resolution, "normalisation": normalisation}
+        how: dict[str, Any] = {"resolution": architecture.resolution, "normalisation": splits.normalisation}
         accuracies = []
         for seed in range(options.seeds):
-            module = GraphModule(graph, seed=seed)
+            module = GraphModule(lower(architecture), seed=seed)
             train(module, training, recipe, seed=seed, **how)
             accuracies.append(evaluate(module, splits.select, **how))
         by_seed.append(accuracies)
-        found.append({**judgements, TRUTH: statistics.mean(accuracies)})
-        print(f"  {architecture.name}: inherited {inherited:.3f}, trained {accuracies}", flush=True)
+        found.append({**cheap, TRUTH: statistics.mean(accuracies)})
+        print(f"  {architecture.name}: inherited {cheap[INHERITED]:.3f}, trained {accuracies}", flush=True)
     if options.write:
         options.write.write_text(json.dumps({"found": found, "by_seed": by_seed}, indent=1) + "\n")
     steps = epochs * (len(training) // batch_size)
     print(f"{len(found)} architectures of {options.job}, {steps} elastic steps")
-    print(f"{statistics.median(judge_s):.2f} s to judge one, on {torch.get_num_threads()} cores")
-    print("| judged by | Kendall's tau with training | 95 % interval |\n|---|---|---|")
-    for row in compare(found).rows:
-        print(f"| {row.judgement} | {row.tau:.2f} | {row.low:.2f} to {row.high:.2f} |")
+    print(f"{statistics.median(judge_s):.2f} s for all judgements of one")
+    print(compare(found).table())
     taus = [kendall_tau(a, b) for a, b in itertools.combinations(zip(*by_seed, strict=True), 2)]
     if taus:
         print(f"tau between two trainings: {statistics.mean(taus):.2f}")

@@ -31,7 +31,8 @@ def run(
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Device: 'local', or a target .toml.", metavar="T")
+        str | None,
+        typer.Option(help="Device: a known target, or a target .toml.", metavar="T"),
     ] = None,
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Hard latency budget on the target.", metavar="X")
@@ -99,10 +100,7 @@ def proxy_check(
     from mobinas.pipeline.proxy_check import proxy_check as check
 
     found = check(directory, architectures, epochs=epochs, images=images, reporter=console_reporter())
-    typer.echo("| judged by | Kendall's tau with training | 95 % interval |\n|---|---|---|")
-    for row in found.rows:
-        typer.echo(f"| {row.judgement} | {row.tau:.2f} | {row.low:.2f} to {row.high:.2f} |")
-    typer.echo(found.verdict())
+    typer.echo(f"{found.table()}\n{found.verdict()}")
 
 
 @app.command()

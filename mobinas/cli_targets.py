@@ -1,9 +1,12 @@
 """Commands about devices: naming targets, profiling them, measuring and predicting models on them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from predictors.models.latency import LatencyPredictor
 
 target_app = typer.Typer(
     help="Devices: name them, look at them, profile them.", no_args_is_help=True, rich_markup_mode=None
@@ -29,13 +32,13 @@ def list_targets() -> None:
 @target_app.command()
 def show(target: _Name) -> None:
     """Prints the settings of a target, and how well its profile predicts."""
-    from mobinas.targets.registry import find_target, folder_of
+    from mobinas.targets.registry import locate
     from predictors.profile import has_profile, load_profile
 
-    found = find_target(target)
+    found, folder = locate(target)
     typer.echo(found.to_toml(), nl=False)
-    if has_profile(folder_of(found.name)):
-        typer.echo("\n".join(load_profile(found, folder_of(found.name)).report.lines()))
+    if has_profile(folder):
+        _tell(load_profile(found, folder))
 
 
 @target_app.command()
@@ -75,13 +78,13 @@ def profile(
 ) -> None:
     """Measures networks on a target and fits its latency predictor; continues where it was stopped."""
     from mobinas.console import console_reporter
-    from mobinas.targets.registry import find_target, folder_of
+    from mobinas.targets.registry import locate
     from predictors.profile import profile_target
 
-    found = find_target(target)
+    found, folder = locate(target)
     with console_reporter().step(1, 1, f"measure {networks} networks on {found.name}") as progress:
-        predictor = profile_target(found, folder_of(found.name), networks=networks, progress=progress)
-    typer.echo("\n".join(predictor.report.lines()))
+        predictor = profile_target(found, folder, networks=networks, progress=progress)
+    _tell(predictor)
 
 
 @target_app.command()
@@ -108,12 +111,12 @@ def read(
     result: Annotated[Path, typer.Argument(help="What the device wrote.", metavar="RESULT.jsonl")],
 ) -> None:
     """Fits the predictor of a device that measured a kit."""
-    from mobinas.targets.registry import find_target, folder_of
+    from mobinas.targets.registry import locate
     from predictors.profile import profile_from_kit
 
-    found = find_target(target)
-    predictor = profile_from_kit(found, folder_of(found.name), kit, result)
-    typer.echo("\n".join(predictor.report.lines()))
+    found, folder = locate(target)
+    predictor = profile_from_kit(found, folder, kit, result)
+    _tell(predictor)
 
 
 @target_app.command()
@@ -171,12 +174,12 @@ def predict(
     kinds: Annotated[int, typer.Option(help="Kinds of kernel to list, costliest first.", min=0)] = 5,
 ) -> None:
     """Predicts the latency of models on a target that has a profile, without running them."""
-    from mobinas.targets.registry import find_target, folder_of
+    from mobinas.targets.registry import locate
     from predictors.profile import load_profile
 
-    found = find_target(target)
-    predictor = load_profile(found, folder_of(found.name))
+    predictor = load_profile(*locate(target))
     predicted = predictor.predict(models)
+    typer.echo(f"on {predictor.host}, {predictor.runtime_version}:")
     low_s, high_s = predicted.interval_s
     for i, path in enumerate(models):
         mean_s = float(predicted.mean_s[i])
@@ -189,3 +192,8 @@ def predict(
             typer.echo(
                 f"  {kind}: {cost.count} x, {1e3 * cost.latency_s:.3f} ms, {cost.latency_s / mean_s:.0%}"
             )
+
+
+def _tell(predictor: "LatencyPredictor") -> None:
+    typer.echo(f"profiled on {predictor.host}, {predictor.runtime_version}")
+    typer.echo("\n".join(predictor.report.lines()))

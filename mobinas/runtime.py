@@ -142,7 +142,9 @@ def run_batches(
         except Exception as error:
             # onnxruntime's exceptions share no base below Exception.
             shape = "x".join(map(str, array.shape[1:]))
-            raise MeasurementError(f"the model does not run on images of {shape}: {_line(error)}") from error
+            raise MeasurementError(
+                f"the model does not run on images of {shape}: {first_line(error)}"
+            ) from error
     return np.concatenate(pieces)
 
 
@@ -218,7 +220,7 @@ def _session(
     except Exception as error:
         # onnxruntime's exceptions share no base below Exception.
         what = f"model file {model}" if isinstance(model, Path) else "the model in memory"
-        raise MeasurementError(f"onnxruntime cannot open {what}: {_line(error)}") from error
+        raise MeasurementError(f"onnxruntime cannot open {what}: {first_line(error)}") from error
 
 
 def _batch_overrides(session: onnxruntime.InferenceSession, batch: int) -> dict[str, int]:
@@ -244,6 +246,7 @@ def _check_open_dimensions(value: Any) -> None:
             )
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an exception of onnxruntime says, shortened to one line; its class where it says nothing."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

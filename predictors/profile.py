@@ -9,7 +9,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import PredictorError
 from mobinas.progress import Progress, silent
 from mobinas.targets.target import Target
-from predictors.measure import append_measurement, measure
+from predictors.measure import append_measurement, load_measurements, measure
 from predictors.models.latency import LatencyPredictor
 from predictors.runners.kit import read_kit
 from predictors.sampling import sample_for_profile
@@ -65,7 +65,8 @@ def profile_from_kit(target: Target, folder: Path, kit: Path, result: Path) -> L
     """
     files, measurements = read_kit(kit, result, target)
     predictor = LatencyPredictor.fit([file.load() for file in files], measurements)
-    for measurement in measurements:
+    kept = load_measurements(folder / MEASUREMENTS)
+    for measurement in measurements if measurements[0] not in kept else ():
         append_measurement(folder / MEASUREMENTS, measurement)
     predictor.save(folder / _PREDICTOR)
     return predictor

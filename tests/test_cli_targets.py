@@ -78,6 +78,7 @@ def test_check_runs_the_reference_model() -> None:
     [
         (("target", "add", "local"), TargetError, "built in"),
         (("target", "add", "../out"), TargetError, "letters, digits"),
+        (("target", "add", "a.toml"), TargetError, "must not end in .toml"),
         (("target", "add", "x", "--threads", "0"), TargetError, "threads is 0"),
         (("target", "show", "loca"), TargetError, "did you mean 'local'"),
         (("predict", "x.onnx"), PredictorError, "mobinas target profile local"),
@@ -96,6 +97,21 @@ def test_a_profile_of_other_settings_is_refused(home: Path) -> None:
     path = home / "targets" / "pi" / "target.toml"
     path.write_text(path.read_text().replace("threads = 1", "threads = 2"))
     with pytest.raises(PredictorError, match="settings of target 'pi' have changed"):
+        said("target", "show", "pi")
+
+
+def test_names_and_files_do_not_collide(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said("target", "add", "pi", "--provider", "fake")
+    said("target", "profile", "pi", "--networks", "8")
+    Path("pi").write_text("a file of the same name")
+    Path("pi.toml").write_text('provider = "fake"\nthreads = 2\n')
+    said("target", "profile", "pi.toml", "--networks", "9")
+    assert "threads = 2" in said("target", "show", "pi.toml")
+    assert "held out from 8" in said("target", "show", "pi")  # neither took the other's place
+    path = home / "targets" / "pi" / "target.toml"
+    path.write_text(path.read_text().replace('"pi"', '"quince"'))
+    with pytest.raises(TargetError, match="name is 'quince'; it must be 'pi'"):
         said("target", "show", "pi")
 
 

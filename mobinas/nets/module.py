@@ -73,7 +73,7 @@ class GraphModule(nn.Module):
         for position, node in enumerate(self.graph.nodes):
             inputs = [_present(values[i]) for i in node.inputs] if node.inputs else [image]
             norm = self._norm_behind.get(position)
-            if alone and norm is not None and not self.layers[norm].training:
+            if alone and norm is not None and self._folds(norm):
                 values[position] = _normed(self.layers[node.name], self.layers[norm], inputs[0])
                 folded.add(norm)
             elif node.name in folded:
@@ -88,6 +88,10 @@ class GraphModule(nn.Module):
                 values[i] = None
         results = tuple(_present(values[i]) for i in self.graph.outputs)
         return results[0] if len(results) == 1 else results
+
+    def _folds(self, norm: str) -> bool:
+        # One converted to another class, such as SyncBatchNorm, runs by itself.
+        return isinstance(self.layers[norm], nn.BatchNorm2d) and not self.layers[norm].training
 
     def _may_overwrite(self, position: int) -> bool:
         node = self.graph.nodes[position]

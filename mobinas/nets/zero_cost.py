@@ -93,8 +93,8 @@ class _RectifierCodes(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in (torch.relu, nn.functional.relu):
-            self.seen.append((args[0] > 0).flatten(1).to(torch.float64))
+        if func in (torch.relu, nn.functional.relu, Tensor.relu_):
+            self.seen.append((result > 0).flatten(1).to(torch.float64))
         return result
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from mobinas.errors import MobinasError, TrainingError
+from mobinas.errors import ConfigError, TrainingError
 from mobinas.progress import Progress, silent
 from mobinas.train import parallel
 
@@ -26,14 +26,27 @@ _BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 
 @contextlib.contextmanager
-def group() -> Iterator[None]:
-    """Joins the processes that torchrun started, until the end; alone, does nothing."""
+def group(device: str) -> Iterator[None]:
+    """Joins the processes that torchrun started, until the end; alone, does nothing.
+
+    Args:
+        device: The job's; see `find_device`.
+
+    Raises:
+        ConfigError: More processes than GPUs.
+    """
     if not _started_together() or dist.is_initialized():
         yield
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group(_BACKENDS["cuda" if torch.cuda.is_available() else "cpu"], timeout=_PATIENCE)
+    on_gpu, own = device != "cpu" and torch.cuda.is_available(), int(os.environ.get("LOCAL_RANK", "0"))
+    if on_gpu and own >= torch.cuda.device_count():
+        raise ConfigError(
+            f"more processes than the {torch.cuda.device_count()} GPU(s) here; "
+            "lower --nproc-per-node, or set device to 'cpu'"
+        )
+    if on_gpu:
+        torch.cuda.set_device(own)
+    dist.init_process_group(_BACKENDS["cuda" if on_gpu else "cpu"], timeout=_PATIENCE)
     try:
         yield
     finally:
@@ -66,6 +79,8 @@ def dismiss() -> None:
 def follow() -> None:
     """Joins every call of the first process's `lead`, until it says `dismiss`.
 
+    What goes wrong in such a call ends this process, and torchrun then ends the others: they wait for it.
+
     Raises:
         TrainingError: The first process ended without a word; its own message says why.
     """
@@ -73,14 +88,12 @@ def follow() -> None:
         call: list[Any] = [None]
         try:
             dist.broadcast_object_list(call, 0)
-            if call[0] is None:
-                return
-            work, arguments = call[0]
-            # What goes wrong in all of them alike is for the first one to report.
-            with contextlib.suppress(MobinasError):
-                work(*arguments, progress=silent)
         except (RuntimeError, dist.DistError) as error:
             raise TrainingError("the first process has ended; its message says why") from error
+        if call[0] is None:
+            return
+        work, arguments = call[0]
+        work(*arguments, progress=silent)
 
 
 def is_helper() -> bool:

@@ -56,7 +56,7 @@ def run(
     from mobinas.pipeline.group import dismiss, follow, group
     from mobinas.train.parallel import is_first
 
-    with group():
+    with group(config.device):
         if is_first():
             _run(config, target, directory, reporter or SilentReporter())
             dismiss()

@@ -1,6 +1,5 @@
 """Step 2: networks measured on the target teach the latency predictor."""
 
-import json
 import random
 
 import numpy as np
@@ -9,6 +8,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import Infeasible, PredictorError, RunFolderError
 from mobinas.pipeline.context import Job
 from mobinas.progress import Progress
+from mobinas.targets.target import Target
 from predictors.measure import measure
 from predictors.models.latency import LatencyPredictor
 from predictors.runners import runner_for
@@ -61,7 +61,9 @@ def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredicto
 def _check_same_device(job: Job) -> None:
     here = {"target": job.target.to_json(), "host": runner_for(job.target).host}
     known = job.folder.data("target.json", lambda: here)
-    if known != json.loads(json.dumps(here)):
+    # The way to the device may change, and older folders do not know it.
+    same_settings = Target.from_json(known["target"]).fingerprint == job.target.fingerprint
+    if not same_settings or known["host"] != here["host"]:
         raise RunFolderError(
             f"this run began on another target or machine ({known['host']}); choose another --out"
         )

@@ -29,8 +29,10 @@ from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
 from mobinas.progress import Progress, Reporter, SilentReporter
 from mobinas.report.trust import kendall_tau
+from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.targets.registry import find_target
 from mobinas.train.device import find_device
+from mobinas.train.splits import Normalisation, Part
 
 TRUTH = "trained accuracy"
 INHERITED = "inherited weights"
@@ -69,6 +71,12 @@ class ProxyCheck:
 
     n: int
     rows: tuple[Trust, ...]
+
+    def table(self) -> str:
+        """The rows for people."""
+        lines = ["| judged by | Kendall's tau with training | 95 % interval |", "|---|---|---|"]
+        lines += [f"| {r.judgement} | {r.tau:.2f} | {r.low:.2f} to {r.high:.2f} |" for r in self.rows]
+        return "\n".join(lines)
 
     def verdict(self) -> str:
         """In one sentence, whether inherited weights can be trusted on this space."""
@@ -159,19 +167,48 @@ def compare(found: Sequence[Mapping[str, float]]) -> ProxyCheck:
     return ProxyCheck(len(found), tuple(rows))
 
 
+def judgements(
+    supernet: ElasticSupernet,
+    architecture: Architecture,
+    training: Part,
+    select: Part,
+    *,
+    normalisation: Normalisation,
+    seed: int,
+) -> dict[str, float]:
+    """All cheap judgements of an architecture by name, higher for better.
+
+    Args:
+        supernet: Trained; its device is used.
+        architecture: Of its space.
+        training: Recalibrates and scores.
+        select: Gives the accuracy with inherited weights.
+        normalisation: What is done to the pixels.
+        seed: Draws the weights that zero-cost scores see.
+    """
+    inherited = supernet.judge(architecture, training, select, normalisation=normalisation)
+    graph = lower(architecture)
+    module = GraphModule(graph, seed=seed).to(supernet.device)
+    positions = torch.arange(min(_SCORED_IMAGES, len(training)))
+    images = normalisation(training.batch(positions, architecture.resolution))
+    scores = {name: score(module, images, training.labels[positions]) for name, score in ZERO_COST.items()}
+    return {INHERITED: inherited, **scores, _MACS: float(cost(graph).macs)}
+
+
 def _judge(candidates: Candidates, file: str, progress: Progress) -> None:
     architecture = candidates.by_name[Path(file).stem]
     training, select = (p.part().to(candidates.device) for p in (candidates.training, candidates.select))
-    normalisation, resolution = candidates.normalisation, architecture.resolution
-    inherited = candidates.supernet().judge(architecture, training, select, normalisation=normalisation)
-    graph = lower(architecture)
-    module = GraphModule(graph, seed=candidates.seed).to(candidates.device)
-    positions = torch.arange(min(_SCORED_IMAGES, len(training)))
-    images = normalisation(training.batch(positions, resolution))
-    scores = {name: score(module, images, training.labels[positions]) for name, score in ZERO_COST.items()}
-    judgements = {INHERITED: inherited, **scores, _MACS: float(cost(graph).macs)}
-    judgements[TRUTH] = candidates.trained_accuracy(module, resolution, progress)
-    candidates.keep(file, judgements)
+    found = judgements(
+        candidates.supernet(),
+        architecture,
+        training,
+        select,
+        normalisation=candidates.normalisation,
+        seed=candidates.seed,
+    )
+    module = GraphModule(lower(architecture), seed=candidates.seed)
+    found[TRUTH] = candidates.trained_accuracy(module, architecture.resolution, progress)
+    candidates.keep(file, found)
 
 
 def _or_zero(value: float) -> float:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from mobinas.errors import MeasurementError, did_you_mean
+from mobinas.targets import block_statistic
 from mobinas.targets.target import Statistic
 
 Verdict = Literal["steady", "unstable"]
@@ -158,11 +159,6 @@ class Measurement:
             return cls(**{**data, **nested})
         except TypeError as error:
             raise MeasurementError(f"not a measurement: {error}") from None
-
-
-def block_statistic(block: Sequence[float], statistic: Statistic) -> float:
-    """What stands for a block: its median, or its minimum."""
-    return min(block) if statistic == "minimum" else statistics.median(block)
 
 
 @lru_cache(maxsize=4096)

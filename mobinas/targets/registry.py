@@ -1,4 +1,4 @@
-"""Targets that a user has named: one folder each, with its settings and all that was measured on it.
+"""Targets that a user has named: one folder each, with its settings and what its profile measured.
 
 They lie in ``~/.mobinas/targets``, or where the environment variable MOBINAS_HOME says.
 """
@@ -22,9 +22,10 @@ def folder_of(name: str) -> Path:
     Raises:
         TargetError: A name that is no plain folder name.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name.endswith(".toml"):
         raise TargetError(
-            f"target name '{name}' must be letters, digits, '.', '_' and '-', a letter or digit first"
+            f"target name '{name}' must be of letters, digits, '.', '_' and '-', a letter or digit first, "
+            "and must not end in .toml"
         )
     return _targets() / name
 
@@ -35,10 +36,7 @@ def known_targets() -> dict[str, Target]:
     Raises:
         TargetError: The file of one is broken; the text names it.
     """
-    added = sorted(_targets().glob(f"*/{_SETTINGS}"))
-    return {name: make() for name, make in _BUILT_IN.items()} | {
-        path.parent.name: Target.load(path) for path in added
-    }
+    return {name: locate(name)[0] for name in _names()}
 
 
 def add_target(target: Target) -> Path:
@@ -59,26 +57,39 @@ def add_target(target: Target) -> Path:
     return path
 
 
-def find_target(spec: str) -> Target:
-    """Resolves how a user names a target.
+def locate(spec: str) -> tuple[Target, Path]:
+    """Resolves how a user names a target, and where its profile lies.
 
     Args:
-        spec: ``local``, ``fake``, a name given to `add_target`, or the path of a TOML file.
+        spec: ``local``, ``fake``, a name given to `add_target`, or the path of a TOML file; the profile of
+            such a one lies beside it.
 
     Raises:
         TargetError: Neither a known name nor a readable file.
     """
     if spec in _BUILT_IN:
-        return _BUILT_IN[spec]()
+        return _BUILT_IN[spec](), folder_of(spec)
+    if spec in _names():
+        target = Target.load(folder_of(spec) / _SETTINGS)
+        if target.name != spec:
+            raise TargetError(f"{folder_of(spec) / _SETTINGS}: name is '{target.name}'; it must be '{spec}'")
+        return target, folder_of(spec)
     if spec.endswith(".toml") or Path(spec).is_file():
-        return Target.load(Path(spec))
-    known = [*_BUILT_IN, *(path.parent.name for path in _targets().glob(f"*/{_SETTINGS}"))]
-    if spec in known:
-        return Target.load(folder_of(spec) / _SETTINGS)
+        path = Path(spec)
+        return Target.load(path), path.with_suffix(".profile")
     raise TargetError(
-        f"unknown target '{spec}'{did_you_mean(spec, known)}; or give the path of a .toml file, "
+        f"unknown target '{spec}'{did_you_mean(spec, _names())}; or give the path of a .toml file, "
         "or name one with 'mobinas target add'"
     )
+
+
+def find_target(spec: str) -> Target:
+    """The target that `locate` finds."""
+    return locate(spec)[0]
+
+
+def _names() -> list[str]:
+    return [*_BUILT_IN, *sorted(path.parent.name for path in _targets().glob(f"*/{_SETTINGS}"))]
 
 
 def _targets() -> Path:

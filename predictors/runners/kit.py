@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -79,13 +80,14 @@ def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile],
     line, models = _asked(path)
     if json.loads(line)["target"] != json.loads(request_line(target.to_json(), {}, b"", ()))["target"]:
         raise MeasurementError(f"{path} was written for other settings than those of target '{target.name}'")
-    hello, measured, end = _answered(result)
+    sealed, end = _answered(result)
     if end.get("request_sha256") != hashlib.sha256(line).hexdigest():
         raise MeasurementError(f"{result} is the result of another kit than {path}")
-    sealed = hashlib.sha256(b"".join(measured)).hexdigest()
-    answers = {json.loads(one)["model"]: timed_of(json.loads(one)) for one in measured}
-    if end.get("answers_sha256") != sealed or sorted(answers) != list(range(len(models))):
+    hello, *measured = map(json.loads, sealed)
+    changed = end.get("answers_sha256") != hashlib.sha256(b"".join(sealed)).hexdigest()
+    if changed or len(measured) != len(models):
         raise MeasurementError(f"{result} was changed after it was written; run the kit again")
+    answers = {one["model"]: timed_of(one) for one in measured}
     who = str(hello["host"]), str(hello["runtime_version"])
     return models, [measurement_of(model, target, *who, answers[i]) for i, model in enumerate(models)]
 
@@ -103,23 +105,24 @@ def _asked(path: Path) -> tuple[bytes, list[ModelFile]]:
             start += one["size_bytes"]
     except OSError as error:
         raise MeasurementError(f"cannot read kit {path}: {error.strerror}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError) as error:
         raise MeasurementError(f"{path} is not a kit of 'mobinas target kit', or it is torn") from error
     return line, models
 
 
-def _answered(result: Path) -> tuple[dict[str, Any], list[bytes], dict[str, Any]]:
+def _answered(result: Path) -> tuple[list[bytes], dict[str, Any]]:
+    """The lines that the worker sealed, and its last one."""
     try:
         lines = result.read_bytes().splitlines()
-        messages = [json.loads(line) for line in lines]
-        by_kind = {message["kind"]: message for message in messages}
+        kinds = [json.loads(line)["kind"] for line in lines]
+        last = json.loads(lines[-1]) if lines else {"kind": "nothing"}
     except OSError as error:
         raise MeasurementError(f"cannot read result {result}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise MeasurementError(f"{result} is not what a kit's worker writes, or it is torn") from error
-    if "error" in by_kind:
-        raise MeasurementError(f"the device says: {by_kind['error'].get('text')}")
-    if "hello" not in by_kind or "end" not in by_kind:
+    if last["kind"] == "error":
+        raise MeasurementError(f"the device says: {last.get('text')}")
+    if last["kind"] != "end" or kinds[0] != "hello":
         raise MeasurementError(f"{result} is incomplete; run the kit to its end")
-    measured = [line for line, message in zip(lines, messages, strict=True) if message["kind"] == "measured"]
-    return by_kind["hello"], measured, by_kind["end"]
+    sealed = [line for line, kind in zip(lines, kinds, strict=True) if kind in ("hello", "measured")]
+    return sealed, last

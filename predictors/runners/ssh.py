@@ -1,8 +1,9 @@
-"""Measures on another machine over the system's ssh: one connection, no open port, nothing left running.
+"""Measures on another machine over the system's ssh: one connection, no open port.
 
 The other machine needs Python 3.9 with onnxruntime and NumPy. The worker is copied there once per version;
 models go through the connection, and results come back as they are final. A lost connection is opened again,
-and what was measured before it is not measured twice.
+and what was measured before it is not measured twice. The worker that lost its listener ends at its next
+word, and a new one waits for that.
 """
 
 import hashlib
@@ -25,12 +26,13 @@ from predictors.runners.base import ModelFile, OnResult, measurement_of
 from predictors.runners.reference import reference_model
 from predictors.worker import PROTOCOL
 from predictors.worker.measuring import MeasuringPlan, Timed
-from predictors.worker.messages import request_line, timed_of
+from predictors.worker.messages import progress_of, request_line, timed_of
 
 # Another command than ``ssh``, such as ``ssh -F file``; as GIT_SSH_COMMAND is to git.
 _COMMAND_VARIABLE = "MOBINAS_SSH_COMMAND"
 _OPTIONS = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
 _ATTEMPTS = 4
+_LOST = 255  # ssh's own exit status
 _PAUSE_S = 2.0
 _RAISED = {error.__name__: error for error in (MeasurementError, TargetError)}
 
@@ -52,7 +54,7 @@ class SshRunner:
         self._target = target
         self._pause_s = pause_s
         self._hello: dict[str, Any] | None = None
-        self._complaint = ""
+        self._complaint, self._status = "", 0
 
     @property
     def host(self) -> str:
@@ -73,7 +75,7 @@ class SshRunner:
         progress: Progress,
     ) -> None:
         """Measures over there, group by group; see `predictors.runners.Runner`."""
-        left, level_s, pause_s, lost = list(range(len(models))), plan.reference_level_s, self._pause_s, 0
+        left, level_s, lost = list(range(len(models))), plan.reference_level_s, 0
 
         def keep(place: int, timed: Timed) -> None:
             nonlocal level_s
@@ -94,10 +96,9 @@ class SshRunner:
                 if lost == _ATTEMPTS:
                     raise MeasurementError(
                         f"lost the connection to {self._target.ssh} {lost} times ({error}); "
-                        "what was measured is kept, the same command goes on from there"
+                        "look after it and run the same command again, which goes on from what its log keeps"
                     ) from None
-                time.sleep(pause_s)
-                pause_s = self._pause_s * 2**lost
+                time.sleep(self._pause_s * 2**lost)
 
     def _request(self, models: list[ModelFile], plan: MeasuringPlan, keep: Any, progress: Progress) -> None:
         reference = reference_model().SerializeToString(deterministic=True)
@@ -114,12 +115,16 @@ class SshRunner:
                     seen.add(place)
                     keep(place, timed_of(message))
                 elif kind == "progress":
-                    progress(int(message["done"]), int(message["total"]), str(message["text"]))
+                    progress(*progress_of(message))
                 elif kind == "error":
                     raised = _RAISED.get(str(message.get("error")), MeasurementError)
                     raise raised(f"{self._target.ssh}: {message.get('text')}")
                 elif kind == "end":
                     return
+        if 0 < self._status != _LOST:
+            raise MeasurementError(
+                f"the worker on {self._target.ssh} died: {self._complaint or self._status}"
+            )
         raise _Lost(self._complaint or "no reason given")
 
     def _greeting(self) -> dict[str, Any]:
@@ -144,37 +149,45 @@ class SshRunner:
             for piece in pieces:
                 sent.write(piece)
             sent.seek(0)
-            command = self._ssh(f"exec {shlex.quote(self._target.python)} {_worker_path()}")
+            command = self._ssh(f"{self._python} {_worker_path()}")
             process = subprocess.Popen(command, stdin=sent, stdout=subprocess.PIPE, stderr=complaints)
             assert process.stdout is not None
             try:
                 yield _messages(process.stdout)
-                process.wait()
-                self._complaint = _last_line(complaints)
+                self._status = process.wait()
+                complaints.seek(0)
+                self._complaint = _last_line(complaints.read())
             finally:
                 process.kill()
                 process.stdout.close()
                 process.wait()
+
+    @property
+    def _python(self) -> str:
+        home, python = "~/", self._target.python
+        return home + shlex.quote(python[2:]) if python.startswith(home) else shlex.quote(python)
 
     def _install(self) -> None:
         """Copies the worker over there, unless it is there already."""
         if self._hello is not None:
             return
         path = _worker_path()
-        there = self._run(f"test -s {path}", b"")
+        # A connection that is lost while copying leaves a part behind.
+        whole = f'test "$(wc -c < {{}})" -eq {len(worker_archive())}'
+        there = self._run(f"test -f {path} && {whole.format(path)}", b"")
         if there.returncode == 1:
             part = f"{path}.part$$"
-            put = f"mkdir -p ~/.cache/mobinas && cat > {part} && mv {part} {path}"
+            put = f"mkdir -p ~/.cache/mobinas && cat > {part} && {whole.format(part)} && mv {part} {path}"
             there = self._run(put, worker_archive())
         if there.returncode:
             raise TargetError(f"cannot reach {self._target.ssh}: {_reason(there)}")
-        python = self._target.python
         needs = "import sys, numpy, onnxruntime; sys.exit(sys.version_info < (3, 9))"
-        found = self._run(f"{shlex.quote(python)} -c {shlex.quote(needs)}", b"")
+        found = self._run(f"{self._python} -c {shlex.quote(needs)}", b"")
         if found.returncode:
             raise TargetError(
-                f"{python} on {self._target.ssh} cannot measure ({_reason(found)}); it must be Python 3.9 or "
-                "newer with onnxruntime: pip install onnxruntime, or set the target's python"
+                f"{self._target.python} on {self._target.ssh} cannot measure ({_reason(found)}); "
+                "it must be Python 3.9 or newer with onnxruntime: pip install onnxruntime there, "
+                "or set the target's python"
             )
 
     def _run(self, command: str, data: bytes) -> "subprocess.CompletedProcess[bytes]":
@@ -184,7 +197,12 @@ class SshRunner:
             raise TargetError(f"cannot start ssh ({error.strerror}); install an ssh client") from error
 
     def _ssh(self, command: str) -> list[str]:
-        ssh = shlex.split(os.environ.get(_COMMAND_VARIABLE, "ssh"))
+        try:
+            ssh = shlex.split(os.environ.get(_COMMAND_VARIABLE) or "ssh")
+        except ValueError as error:
+            raise TargetError(
+                f"the environment variable {_COMMAND_VARIABLE} is no command: {error}"
+            ) from None
         return [*ssh, *_OPTIONS, "--", self._target.ssh, command]
 
 
@@ -204,12 +222,10 @@ def _messages(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
             yield message
 
 
-def _last_line(stream: IO[bytes]) -> str:
-    stream.seek(0)
-    lines = stream.read().decode(errors="replace").strip().splitlines()
+def _last_line(text: bytes) -> str:
+    lines = text.decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else ""
 
 
 def _reason(done: "subprocess.CompletedProcess[bytes]") -> str:
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else f"exit status {done.returncode}"
+    return _last_line(done.stderr) or f"exit status {done.returncode}"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from mobinas.errors import MeasurementError
-from mobinas.runtime import SessionSettings, open_session
+from mobinas.runtime import SessionSettings, first_line, open_session
+from mobinas.targets import block_statistic
 from predictors.worker.host import bound_to
 from predictors.worker.rounds import Block, Outcome, run_rounds
 from predictors.worker.timing import SessionTimer, Stopwatch
@@ -136,15 +137,15 @@ def measure_models(
 
 
 def _timer(model: Model, reference: Stopwatch, settings: DeviceSettings, plan: MeasuringPlan) -> SessionTimer:
-    stopwatch = Stopwatch(open_session(model.source, settings), settings, plan.seed)
+    try:
+        stopwatch = Stopwatch(open_session(model.source, settings), settings, plan.seed)
+    except MeasurementError as error:
+        raise MeasurementError(f"{model.name}: {error}") from error
     try:
         stopwatch.time(1)
     except Exception as error:
         # onnxruntime's exceptions share no base below Exception.
-        text = str(error).strip().splitlines()
-        raise MeasurementError(
-            f"{model.name} opens but does not run: {text[0] if text else error}"
-        ) from error
+        raise MeasurementError(f"{model.name} opens but does not run: {first_line(error)}") from error
     return SessionTimer(stopwatch, reference, plan.block_s)
 
 
@@ -155,6 +156,4 @@ def _rounded(block: Block) -> Block:
 
 def _level(outcome: Outcome, statistic: str) -> float:
     blocks = [block for r in outcome.rounds for block in r.references]
-    return statistics.median(
-        min(block) if statistic == "minimum" else statistics.median(block) for block in blocks
-    )
+    return statistics.median(block_statistic(block, statistic) for block in blocks)

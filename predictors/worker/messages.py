@@ -12,15 +12,19 @@ model, in that order:
 The worker answers in lines ``{"kind": ...}``: ``hello`` (protocol, host, runtime_version) at once, then
 ``progress`` (done, total, text), ``measured`` (model: its position; the fields of a `Timed`), and in the end
 ``error`` (error: name of the class; text) or ``end`` (request_sha256: of the request's first line;
-answers_sha256: of all ``measured`` lines).
+answers_sha256: of the ``hello`` and all ``measured`` lines).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
@@ -29,6 +33,8 @@ from mobinas.runtime import runtime_version
 from predictors.worker import PROTOCOL
 from predictors.worker.host import host
 from predictors.worker.measuring import MeasuringPlan, Model, Timed, measure_models
+
+_PATIENCE_S, _POLL_S = 180.0, 0.2
 
 
 class Settings(NamedTuple):
@@ -61,7 +67,7 @@ def answer(stream: BinaryIO, folder: Path, out: TextIO) -> int:
     """
     answers = hashlib.sha256()
     try:
-        _say(out, hello())
+        answers.update(_say(out, hello()))
         line = stream.readline()
         request = json.loads(line)
         if request["protocol"] != PROTOCOL:
@@ -71,9 +77,15 @@ def answer(stream: BinaryIO, folder: Path, out: TextIO) -> int:
             )
         listed = [request["reference"], *request["models"]]
         paths = [_received(stream, folder / f"{i}.onnx", one) for i, one in enumerate(listed)]
-        _measure(request, paths, out, answers.update)
+        with _alone():
+            _measure(request, paths, out, answers.update)
     except MobinasError as error:
         _say(out, {"kind": "error", "error": type(error).__name__, "text": str(error)})
+        return 1
+    except BrokenPipeError:  # nobody listens any more
+        return 1
+    except OSError as error:
+        _say(out, {"kind": "error", "error": "MeasurementError", "text": f"the worker cannot go on: {error}"})
         return 1
     except (ValueError, KeyError, TypeError) as error:
         _say(out, {"kind": "error", "error": "MeasurementError", "text": f"not a request: {error}"})
@@ -116,6 +128,30 @@ def _received(stream: BinaryIO, path: Path, listed: Mapping[str, Any]) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Waits until no other worker of this user measures here, such as one whose connection was just lost."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which no lost connection leaves a worker on
+        yield
+        return
+    user = os.getuid()
+    with (Path(tempfile.gettempdir()) / f"mobinas-worker-{user}.lock").open("w") as lock:
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise MeasurementError(
+                        "another measurement runs on this machine; wait until it ends"
+                    ) from None
+                time.sleep(_POLL_S)
+        yield
+
+
 def request_line(
     target: Mapping[str, Any], plan: Mapping[str, Any], reference: bytes, models: Iterable[tuple[str, bytes]]
 ) -> bytes:
@@ -134,6 +170,18 @@ def request_line(
     return json.dumps(request).encode() + b"\n"
 
 
+def progress_of(message: Mapping[str, Any]) -> tuple[int, int, str]:
+    """What a ``progress`` line says: done, total, text.
+
+    Raises:
+        MeasurementError: Not what a worker says.
+    """
+    try:
+        return int(message["done"]), int(message["total"]), str(message["text"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise MeasurementError(f"the worker's answer is no progress: {error}") from error
+
+
 def timed_of(message: Mapping[str, Any]) -> Timed:
     """What a ``measured`` line says.
 
@@ -148,7 +196,7 @@ def timed_of(message: Mapping[str, Any]) -> Timed:
             int(message["warmup_samples"]),
             str(message["started_at"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MeasurementError(f"the worker's answer is not a measurement: {error}") from error
 
 
@@ -161,7 +209,5 @@ def _say(out: TextIO, message: Mapping[str, Any]) -> bytes:
 
 def main() -> int:
     """Answers one request that comes on standard input."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="mobinas-") as folder:
         return answer(sys.stdin.buffer, Path(folder), sys.stdout)

@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from torch import nn
 
 from mobinas.arch.architecture import Architecture
+from mobinas.graph.layers import ReLU
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
+from mobinas.nets.zero_cost import _RectifierCodes
 from tests.strategies import architectures
 
 
@@ -30,6 +32,26 @@ def test_without_gradients_folded_normalisation_gives_the_same_logits(architectu
         folded = module(image)
     torch.testing.assert_close(folded, layer_by_layer.detach())
     assert torch.equal(image, before)
+
+
+@given(architectures())
+@settings(deadline=None, max_examples=5)
+def test_other_kinds_of_normalisation_run_by_themselves(architecture: Architecture) -> None:
+    module = GraphModule(lower(architecture), seed=0).eval()
+    image = torch.randn(2, *module.graph.input_shape, generator=torch.Generator().manual_seed(0))
+    expected = module(image).detach()
+    with torch.no_grad():
+        found = nn.SyncBatchNorm.convert_sync_batchnorm(module)(image)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, expected)
+
+
+@given(architectures())
+@settings(deadline=None, max_examples=5)
+def test_every_rectifier_is_seen_without_gradients(architecture: Architecture) -> None:
+    module = GraphModule(lower(architecture), seed=0).train()
+    with torch.no_grad(), _RectifierCodes() as codes:
+        module(torch.randn(2, *module.graph.input_shape))
+    assert len(codes.seen) == sum(isinstance(node.layer, ReLU) for node in module.graph.nodes)
 
 
 @given(architectures())

@@ -246,6 +246,18 @@ def test_a_folder_of_another_job_is_refused(finished: Path) -> None:
         run(load_config("smoke", {"seed": 7}), finished)
 
 
+def test_the_way_to_the_device_may_change_but_not_its_settings(tmp_path: Path) -> None:
+    target, out = tmp_path / "pi.toml", tmp_path / "run"
+    config = load_config("smoke", {**TINY, "target": str(target)})
+    target.write_text('provider = "fake"\n')
+    names = [row.name for row in run(config, out).rows]
+    target.write_text('provider = "fake"\npython = "/opt/python3"\n')
+    assert [row.name for row in run(config, out).rows] == names
+    target.write_text('provider = "fake"\nthreads = 2\n')
+    with pytest.raises(RunFolderError, match="another target or machine"):
+        run(config, out)
+
+
 def test_a_latency_budget_is_kept(tmp_path: Path, finished: Path) -> None:
     data = json.loads((finished / "front.json").read_text(encoding="utf-8"))
     latencies_ms = sorted(c["latency_s"] * 1e3 for c in data["confirmed"] if c["name"] != "plain_cnn")

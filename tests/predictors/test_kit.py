@@ -75,6 +75,8 @@ def _faster(text: str) -> str:
         (_without_last_line, "is incomplete"),
         (_faster, "was changed"),
         (lambda text: re.sub(r'.*"model": 3.*\n', "", text), "was changed"),
+        (lambda text: text.replace('"host": "', '"host": "another ', 1), "was changed"),
+        (lambda text: text.replace('"model": 3, ', "", 1), "was changed"),
         (lambda text: text[:-20], "is not what a kit's worker writes"),
         (lambda text: "", "is incomplete"),
         (lambda text: '{"kind": "error", "text": "no provider"}\n', "the device says: no provider"),

@@ -5,7 +5,9 @@ import signal
 import subprocess
 from pathlib import Path
 
+import onnx
 import pytest
+from conftest import Sshd
 
 from mobinas import load_config, run
 from mobinas.errors import MeasurementError, TargetError
@@ -44,7 +46,7 @@ def test_errors_over_there_are_told_here(tmp_path: Path) -> None:
         measure([sample(0)], odd)
     with pytest.raises(TargetError, match="cannot reach nowhere"):
         measure([sample(0)], Target("pi", ssh="nowhere"))
-    with pytest.raises(TargetError, match="pip install onnxruntime"):
+    with pytest.raises(TargetError, match="pip install onnxruntime there"):
         measure([sample(0)], Target("pi", ssh="device", python="python-that-is-not-there"))
 
 
@@ -91,6 +93,36 @@ def test_a_whole_job_for_another_machine(tmp_path: Path) -> None:
     front = run(config, tmp_path / "run")
     measured = load_measurements(tmp_path / "run" / "measurements.jsonl")
     assert front.rows and {m.target_fingerprint for m in measured} == {TARGET.fingerprint}
+
+
+def test_a_worker_that_was_copied_in_part_is_copied_again(sshd: Sshd) -> None:
+    (path,) = (sshd.home / ".cache" / "mobinas").glob("worker-*.pyz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])
+    assert SshRunner(TARGET).host == LocalRunner().host
+    assert path.read_bytes() == whole
+
+
+def test_a_worker_that_dies_is_no_lost_connection(sshd: Sshd) -> None:
+    (path,) = (sshd.home / ".cache" / "mobinas").glob("worker-*.pyz")
+    whole = path.read_bytes()
+    runner = SshRunner(TARGET)
+    assert runner.host
+    path.write_bytes(b"raise SystemExit('no more room')")
+    try:
+        with pytest.raises(MeasurementError, match="the worker on device died: no more room"):
+            runner.measure([ModelFile.of(sample(0))], TARGET, MeasuringPlan(), lambda *_: None, silent)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_a_model_that_cannot_run_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "odd.onnx"
+    model = onnx.load_from_string(ModelFile.of(sample(0)).content())
+    model.opset_import[0].version = 999
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(MeasurementError, match=r"device: odd\.onnx: "):
+        measure([path], TARGET)
 
 
 def test_a_destination_is_never_an_option() -> None:
