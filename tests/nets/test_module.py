@@ -2,6 +2,7 @@
 
 import torch
 from hypothesis import given, settings
+from strategies import architectures
 from torch import nn
 
 from mobinas.arch.architecture import Architecture
@@ -9,7 +10,6 @@ from mobinas.graph.layers import ReLU
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
 from mobinas.nets.zero_cost import _RectifierCodes
-from tests.strategies import architectures
 
 
 @given(architectures())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import Sshd
+from sshd import Sshd
 
 from mobinas import load_config, run
 from mobinas.errors import MeasurementError, TargetError
