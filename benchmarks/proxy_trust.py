@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mobinas.arch.probabilities import Probabilities
+from mobinas.arch.space import SearchSpace
 from mobinas.config import load_config
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
@@ -31,7 +32,7 @@ from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
 from mobinas.train.data import load_data
 from mobinas.train.evaluate import evaluate
 from mobinas.train.loop import train
-from mobinas.train.splits import split
+from mobinas.train.splits import Splits, split
 
 
 def main() -> None:
@@ -53,19 +54,7 @@ def main() -> None:
     parts = at_most(splits, options.images // 2, 0)
     training, judged = parts.training, subset(splits.select, options.judged, 0)
     space = config.space.for_task(task_of(splits), max(splits.select.images.shape[2:]))
-    supernet = ElasticSupernet(space, 0)
-    batch_size = min(config.supernet.elastic_batch_size, len(training))
-    epochs = max(1, round(options.steps / (len(training) // batch_size)))
-    started = time.perf_counter()
-    train_elastic(
-        supernet,
-        parts,
-        Probabilities.uniform(space.ops(), space.nodes),
-        ElasticSettings(epochs=epochs, batch_size=batch_size),
-        seed=0,
-        progress=lambda done, total, text: print(f"  {text} ({done} of {total})", flush=True),
-    )
-    print(f"elastic supernet: {epochs} epochs, {time.perf_counter() - started:.0f} s", flush=True)
+    supernet, steps = trained(space, parts, config.supernet.elastic_batch_size, options.steps)
     recipe = recipe_of(config, options.epochs)
     found, by_seed, judge_s = [], [], []
     for architecture in draw(space, options.architectures, 0):
@@ -85,13 +74,31 @@ def main() -> None:
         print(f"  {architecture.name}: inherited {cheap[INHERITED]:.3f}, trained {accuracies}", flush=True)
     if options.write:
         options.write.write_text(json.dumps({"found": found, "by_seed": by_seed}, indent=1) + "\n")
-    steps = epochs * (len(training) // batch_size)
     print(f"{len(found)} architectures of {options.job}, {steps} elastic steps")
     print(f"{statistics.median(judge_s):.2f} s for all judgements of one")
     print(compare(found).table())
     taus = [kendall_tau(a, b) for a, b in itertools.combinations(zip(*by_seed, strict=True), 2)]
     if taus:
         print(f"tau between two trainings: {statistics.mean(taus):.2f}")
+
+
+def trained(space: SearchSpace, parts: Splits, batch_size: int, steps: int) -> tuple[ElasticSupernet, int]:
+    """An elastic supernet, and its number of steps: whole epochs, about as many as asked."""
+    supernet = ElasticSupernet(space, 0)
+    batch_size = min(batch_size, len(parts.training))
+    an_epoch = len(parts.training) // batch_size
+    epochs = max(1, round(steps / an_epoch))
+    started = time.perf_counter()
+    train_elastic(
+        supernet,
+        parts,
+        Probabilities.uniform(space.ops(), space.nodes),
+        ElasticSettings(epochs=epochs, batch_size=batch_size),
+        seed=0,
+        progress=lambda done, total, text: print(f"  {text} ({done} of {total})", flush=True),
+    )
+    print(f"elastic supernet: {epochs} epochs, {time.perf_counter() - started:.0f} s", flush=True)
+    return supernet, epochs * an_epoch
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import IO, Any
@@ -100,7 +100,13 @@ class SshRunner:
                     ) from None
                 time.sleep(self._pause_s * 2**lost)
 
-    def _request(self, models: list[ModelFile], plan: MeasuringPlan, keep: Any, progress: Progress) -> None:
+    def _request(
+        self,
+        models: list[ModelFile],
+        plan: MeasuringPlan,
+        keep: Callable[[int, Timed], None],
+        progress: Progress,
+    ) -> None:
         reference = reference_model().SerializeToString(deterministic=True)
         files = [(model.name, model.content()) for model in models]
         line = request_line(self._target.to_json(), asdict(plan), reference, files)
@@ -108,7 +114,9 @@ class SshRunner:
         with self._worker([line, reference, *(data for _, data in files)]) as answers:
             for message in answers:
                 kind = message.get("kind")
-                if kind == "measured":
+                if kind == "hello":
+                    self._meet(message)
+                elif kind == "measured":
                     place = message.pop("model", None)
                     if type(place) is not int or not 0 <= place < len(models) or place in seen:
                         raise MeasurementError(f"{self._target.ssh} answered for an unknown model")
@@ -134,12 +142,16 @@ class SshRunner:
             if first.get("kind") != "hello":
                 why = self._complaint or "no reason given"
                 raise TargetError(f"the worker on {self._target.ssh} does not start: {why}")
-            if first.get("protocol") != PROTOCOL:
-                raise TargetError(
-                    f"the worker on {self._target.ssh} is of another version; remove ~/.cache/mobinas there"
-                )
-            self._hello = first
+            return self._meet(first)
         return self._hello
+
+    def _meet(self, hello: dict[str, Any]) -> dict[str, Any]:
+        if hello.get("protocol") != PROTOCOL or not {"host", "runtime_version"} <= hello.keys():
+            raise TargetError(
+                f"the worker on {self._target.ssh} is of another version; remove ~/.cache/mobinas there"
+            )
+        self._hello = hello
+        return hello
 
     @contextmanager
     def _worker(self, pieces: Sequence[bytes]) -> Iterator[Iterator[dict[str, Any]]]:
