@@ -81,7 +81,11 @@ def available_providers() -> tuple[str, ...]:
 
 
 def open_session(
-    model: Path | bytes | onnx.ModelProto, target: SessionSettings, *, any_batch: bool = False
+    model: Path | bytes | onnx.ModelProto,
+    target: SessionSettings,
+    *,
+    any_batch: bool = False,
+    profile_prefix: str = "",
 ) -> onnxruntime.InferenceSession:
     """Opens a model for running under a target's settings.
 
@@ -92,6 +96,7 @@ def open_session(
         target: Provider, threads, graph optimisation and batch.
         any_batch: Leave a symbolic batch open, for verifying and accuracy. Otherwise it is fixed to
             `target.batch` first, as the runtime plans memory and layouts better for a known size.
+        profile_prefix: Where the runtime's profiler puts its file; empty for no profiling.
 
     Returns:
         A session on the target's provider.
@@ -104,9 +109,15 @@ def open_session(
     source = _loadable(model)
     overrides: dict[str, int] = {}
     if not any_batch:
-        probe = _session(source, 1, "none", "CPUExecutionProvider", {}, model)
+        probe = _session(model, source, _options(1, "none"), "CPUExecutionProvider")
         overrides = _batch_overrides(probe, target.batch)
-    session = _session(source, target.threads, target.graph_optimisation, provider, overrides, model)
+    options = _options(target.threads, target.graph_optimisation)
+    for name, size in overrides.items():
+        options.add_free_dimension_override_by_name(name, size)
+    if profile_prefix:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+    session = _session(model, source, options, provider)
     if session.get_providers()[0] != provider:
         raise TargetError(
             f"provider {provider} did not start here, onnxruntime fell back to {session.get_providers()[0]}; "
@@ -198,14 +209,7 @@ def _loadable(model: Path | bytes | onnx.ModelProto) -> str | bytes:
     return model if isinstance(model, bytes) else bytes(model.SerializeToString(deterministic=True))
 
 
-def _session(
-    source: str | bytes,
-    threads: int,
-    level: str,
-    provider: str,
-    overrides: dict[str, int],
-    model: Path | bytes | onnx.ModelProto,
-) -> onnxruntime.InferenceSession:
+def _options(threads: int, level: str) -> onnxruntime.SessionOptions:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -213,8 +217,17 @@ def _session(
     options.inter_op_num_threads = 1
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[level])
     options.log_severity_level = _FATAL_ONLY
-    for name, size in overrides.items():
-        options.add_free_dimension_override_by_name(name, size)
+    return options
+
+
+def _session(
+    model: Path | bytes | onnx.ModelProto,
+    source: str | bytes,
+    options: onnxruntime.SessionOptions,
+    provider: str,
+) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
     try:
         return onnxruntime.InferenceSession(source, options, providers=[provider])
     except Exception as error:

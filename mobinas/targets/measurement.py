@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from mobinas.errors import MeasurementError, did_you_mean
-from mobinas.targets import block_statistic
+from mobinas.targets import KernelTime, block_statistic, read_kernels
 from mobinas.targets.target import Statistic
 
 Verdict = Literal["steady", "unstable"]
@@ -40,6 +40,8 @@ class Measurement:
         reference_level_s: What the reference model takes on this host; one value for all measurements that
             are to be compared. Needed where there are reference blocks.
         name: For people; no part of any comparison.
+        kernels: The nodes that the runtime executed, in order, corrected for the machine's speed as
+            the blocks are; empty where it does not tell.
 
     Raises:
         MeasurementError: No samples, or one that is not finite and positive, or blocks that do not pair up.
@@ -58,6 +60,7 @@ class Measurement:
     reference_blocks_s: tuple[tuple[float, ...], ...] = ()
     reference_level_s: float | None = None
     name: str = ""
+    kernels: tuple[KernelTime, ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -75,6 +78,7 @@ class Measurement:
             raise MeasurementError(
                 "reference blocks must pair up with the blocks, and need a reference level"
             )
+        read_kernels(self.kernels)
         if type(self.warmup_samples) is not int or self.warmup_samples < 0:
             raise MeasurementError(f"warmup_samples is {self.warmup_samples!r}; it must be 0 or more")
         for key, choices in (("verdict", Verdict), ("statistic", Statistic)):
@@ -151,11 +155,12 @@ class Measurement:
             if key not in known:
                 raise MeasurementError(f"unknown measurement field '{key}'{did_you_mean(str(key), known)}")
         try:
-            nested = {
+            nested: dict[str, Any] = {
                 key: tuple(tuple(block) for block in data[key])
                 for key in ("blocks_s", "reference_blocks_s")
                 if key in data
             }
+            nested["kernels"] = read_kernels(data.get("kernels", ()))
             return cls(**{**data, **nested})
         except TypeError as error:
             raise MeasurementError(f"not a measurement: {error}") from None

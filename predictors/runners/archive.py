@@ -5,12 +5,9 @@ import zipfile
 from functools import lru_cache
 from importlib import resources
 
-# Everything that the worker imports, beside onnxruntime and NumPy.
-_SOURCES = {
-    "mobinas": ("errors.py", "runtime.py"),
-    "mobinas.targets": ("__init__.py",),
-    "predictors.worker": ("__init__.py", "host.py", "measuring.py", "messages.py", "rounds.py", "timing.py"),
-}
+# What the worker imports beside its own package, onnxruntime and NumPy.
+_SOURCES = {"mobinas": ("errors.py", "runtime.py"), "mobinas.targets": ("__init__.py",)}
+_WORKER = "predictors.worker"
 _MAIN = "import sys\n\nfrom predictors.worker.messages import main\n\nsys.exit(main())\n"
 _STUB = '"""Part of the measuring worker."""\n'
 _ALWAYS = (1980, 1, 1, 0, 0, 0)
@@ -20,7 +17,8 @@ _ALWAYS = (1980, 1, 1, 0, 0, 0)
 def worker_archive() -> bytes:
     """The worker; the same bytes for the same sources."""
     files = {"__main__.py": _MAIN, "mobinas/__init__.py": _STUB, "predictors/__init__.py": _STUB}
-    for package, names in _SOURCES.items():
+    own = sorted(path.name for path in resources.files(_WORKER).iterdir() if path.name.endswith(".py"))
+    for package, names in {**_SOURCES, _WORKER: own}.items():
         for name in names:
             text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
             files[f"{package.replace('.', '/')}/{name}"] = text

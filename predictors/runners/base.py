@@ -176,6 +176,7 @@ def measurement_of(
         reference_blocks_s=timed.reference_blocks_s,
         reference_level_s=timed.reference_level_s,
         name=model.name,
+        kernels=timed.kernels,
     )
     low_s, high_s = seen.interval_s
     trusted = (high_s - low_s) / 2 <= _TRUSTED_HALF_WIDTH * seen.median_s

@@ -12,10 +12,13 @@ from typing import NamedTuple, Protocol
 
 from mobinas.errors import MeasurementError
 from mobinas.runtime import SessionSettings, first_line, open_session
-from mobinas.targets import block_statistic
+from mobinas.targets import KernelTime, block_statistic
 from predictors.worker.host import bound_to
 from predictors.worker.rounds import Block, Outcome, run_rounds
 from predictors.worker.timing import SessionTimer, Stopwatch
+from predictors.worker.trace import trace
+
+_MIN_TRACE_RUNS = 8
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class MeasuringPlan:
         group_size: Models that take turns; results come group by group, so a killed run loses one at most.
         reference_level_s: What the reference model takes on this host, from earlier measurements; by default
             the first group finds it.
+        trace_runs: Inferences, at most, for the times of single nodes; 0 for none.
     """
 
     rounds: int = 6
@@ -40,9 +44,10 @@ class MeasuringPlan:
     max_repeats: int = 2
     group_size: int = 12
     reference_level_s: float | None = None
+    trace_runs: int = 24
 
     def __post_init__(self) -> None:
-        for key, least in (("rounds", 1), ("max_repeats", 0), ("group_size", 1)):
+        for key, least in (("rounds", 1), ("max_repeats", 0), ("group_size", 1), ("trace_runs", 0)):
             if getattr(self, key) < least:
                 raise MeasurementError(f"{key} is {getattr(self, key)}; it must be at least {least}")
         for key in ("block_s", "drift_tolerance"):
@@ -79,6 +84,7 @@ class Timed(NamedTuple):
     reference_level_s: float
     warmup_samples: int
     started_at: str
+    kernels: tuple[KernelTime, ...] = ()
 
 
 def measure_models(
@@ -133,7 +139,8 @@ def measure_models(
             for place, i in enumerate(group):
                 blocks = tuple(_rounded(r.blocks[place]) for r in outcome.rounds)
                 references = tuple(_rounded(r.references[place]) for r in outcome.rounds)
-                on_result(i, Timed(blocks, references, level_s, warmups[place], started_at))
+                kernels = _kernels(models[i], timers[place], beside, settings, plan, level_s)
+                on_result(i, Timed(blocks, references, level_s, warmups[place], started_at, kernels))
 
 
 def _timer(model: Model, reference: Stopwatch, settings: DeviceSettings, plan: MeasuringPlan) -> SessionTimer:
@@ -147,6 +154,26 @@ def _timer(model: Model, reference: Stopwatch, settings: DeviceSettings, plan: M
         # onnxruntime's exceptions share no base below Exception.
         raise MeasurementError(f"{model.name} opens but does not run: {first_line(error)}") from error
     return SessionTimer(stopwatch, reference, plan.block_s)
+
+
+def _kernels(
+    model: Model,
+    timer: SessionTimer,
+    reference: Stopwatch,
+    settings: DeviceSettings,
+    plan: MeasuringPlan,
+    level_s: float,
+) -> tuple[KernelTime, ...]:
+    """The times of a model's nodes at the speed that the machine has with the reference level."""
+    runs = min(plan.trace_runs, max(_MIN_TRACE_RUNS, round(2 * plan.block_s / timer.once_s)))
+    if not runs:
+        return ()
+    around_s = [reference.time(1) for _ in range(runs)]
+    kernels = trace(model.source, settings, runs, plan.seed)
+    around_s += [reference.time(1) for _ in range(runs)]
+    # As in the trace, the faster half counts.
+    speed = level_s / statistics.mean(sorted(around_s)[:runs])
+    return tuple(kernel._replace(seconds=round(speed * kernel.seconds, 9)) for kernel in kernels)
 
 
 def _rounded(block: Block) -> Block:

@@ -30,6 +30,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from mobinas.errors import MeasurementError, MobinasError
 from mobinas.runtime import runtime_version
+from mobinas.targets import read_kernels
 from predictors.worker import PROTOCOL
 from predictors.worker.host import host
 from predictors.worker.measuring import MeasuringPlan, Model, Timed, measure_models
@@ -195,6 +196,7 @@ def timed_of(message: Mapping[str, Any]) -> Timed:
             float(message["reference_level_s"]),
             int(message["warmup_samples"]),
             str(message["started_at"]),
+            read_kernels(message["kernels"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MeasurementError(f"the worker's answer is not a measurement: {error}") from error

@@ -90,6 +90,11 @@ class SessionTimer:
         self._runs = self._reference_runs = 1
         self._pairs = _PAIRS_PER_BLOCK[0]
 
+    @property
+    def once_s(self) -> float:
+        """Seconds of one inference, roughly, after the warm-up."""
+        return self._model.once_s
+
     def warm_up(self) -> int:
         """Warms the model up and fixes how many inferences a sample spans and how many pairs a block has."""
         count = self._model.warm_up()

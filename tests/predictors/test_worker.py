@@ -71,8 +71,8 @@ def test_it_needs_neither_torch_nor_mobinas(worker: Path) -> None:
     ("change", "text"),
     [
         (
-            lambda line, files: line.replace(b'"protocol": 1', b'"protocol": 99') + files,
-            "protocol 1, the request 99",
+            lambda line, files: line.replace(b'"protocol": 2', b'"protocol": 99') + files,
+            "protocol 2, the request 99",
         ),
         (lambda line, files: line + files[:-1], "ended early"),
         (lambda line, files: line + files[:-1] + b"x", "net arrived damaged"),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobinas.errors import MeasurementError
+from mobinas.targets import KernelTime
 from mobinas.targets.measurement import Measurement, check_compatible
 
 SECONDS = st.floats(1e-6, 10.0)
@@ -42,6 +43,37 @@ def test_the_reference_takes_out_the_speed_of_the_machine(speeds: list[float]) -
     m = replace(PLAIN, blocks_s=blocks, reference_blocks_s=reference, reference_level_s=0.25)
     assert math.isclose(m.median_s, 0.5)
     assert math.isclose(m.interval_s[0], m.interval_s[1])
+
+
+KERNEL = KernelTime("Conv", ((1, 3, 8, 8), (4, 3, 1, 1)), (1, 4, 8, 8), True, 1e-5)
+
+
+def test_kernels_are_kept_and_old_logs_have_none() -> None:
+    m = replace(PLAIN, kernels=(KERNEL, KERNEL._replace(op="Add", output=())))
+    assert Measurement.from_json(json.loads(json.dumps(m.to_json()))) == m
+    old = {key: value for key, value in PLAIN.to_json().items() if key != "kernels"}
+    assert Measurement.from_json(old) == PLAIN
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": math.nan},
+        {"seconds": math.inf},
+        {"seconds": -1e-9},
+        {"seconds": 1},
+        {"output": (1.0,)},
+        {"output": (-1,)},
+        {"inputs": (("batch", 3),)},
+        {"inputs": 3},
+        {"op": None},
+        {"blocked": 1},
+    ],
+)
+def test_broken_kernels_are_refused(change: dict) -> None:
+    broken = json.loads(json.dumps(KERNEL._replace(**change)))
+    with pytest.raises(MeasurementError, match="kernel"):
+        Measurement.from_json({**PLAIN.to_json(), "kernels": [broken]})
 
 
 def test_interval_resamples_blocks_not_samples() -> None:
