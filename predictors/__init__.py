@@ -7,9 +7,10 @@ is in the module of its name.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from predictors.kernels import Kernel, kernels_of
+    from predictors.kernels import Kernel
     from predictors.models.latency import LatencyPredictor, Prediction
     from predictors.models.report import PredictorReport
+    from predictors.networks import kernels_of
     from predictors.sampling import sample_for_profile
 
 _HOMES = {
@@ -17,7 +18,7 @@ _HOMES = {
     "LatencyPredictor": "predictors.models.latency",
     "Prediction": "predictors.models.latency",
     "PredictorReport": "predictors.models.report",
-    "kernels_of": "predictors.kernels",
+    "kernels_of": "predictors.networks",
     "sample_for_profile": "predictors.sampling",
 }
 

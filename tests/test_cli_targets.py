@@ -41,7 +41,7 @@ def test_a_device_is_named_profiled_and_asked(home: Path, tmp_path: Path) -> Non
     said("target", "add", "pi", "--provider", "fake", "--threads", "4", "--affinity", "0", "--affinity", "2")
     assert (home / "targets" / "pi" / "target.toml").exists()
     assert "affinity = [0, 2]" in said("target", "show", "pi")
-    assert "held out from 16 measured networks" in said("target", "profile", "pi", "--networks", "16")
+    assert "held out from 16 networks" in said("target", "profile", "pi", "--networks", "16")
     log = home / "targets" / "pi" / "measurements.jsonl"
     before = log.read_text()
     assert "held out from 20" in said("target", "profile", "pi", "--networks", "20")

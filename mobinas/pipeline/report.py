@@ -248,14 +248,14 @@ def _predictor_info(predictor: LatencyPredictor, models: Sequence[ModelRow]) -> 
     return PredictorInfo(
         points=(*held_out, *finalists),
         n=report.n,
-        hit_5=report.hit_rate_5,
-        hit_10=report.hit_rate_10,
-        spearman=report.spearman,
-        kendall=report.kendall,
+        hit_5=report.scores.hit_rate_5,
+        hit_10=report.scores.hit_rate_10,
+        spearman=report.scores.spearman,
+        kendall=report.scores.kendall,
         coverage_90=report.coverage_90,
         repeat_5=report.repeat_hit_rate_5,
         repeat_10=report.repeat_hit_rate_10,
-        macs_hit_10=report.macs_hit_rate_10,
+        macs_hit_10=report.baselines["multiply-accumulates alone"].hit_rate_10,
     )
 
 

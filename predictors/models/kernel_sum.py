@@ -1,67 +1,190 @@
-"""Latency as a sum over kernels: seconds per kernel, per unit of work and per byte, none of them negative."""
+"""Latency as a sum over kernels, corrected where networks as a whole tell otherwise.
+
+Kernels timed one by one do not add up to a network: the profiler itself takes time, and caches are warmer or
+colder than alone. So every kernel's time gets a relative correction, drawn to 0, which the measured networks
+decide. With networks i of n_ik kernels k of tau_k seconds and a base b_i = sum_k n_ik tau_k, the model is
+
+    y_i / b_i = 1 + sum_k g_ik c_k + noise,   g_ik = n_ik tau_k / b_i,   c ~ N(0, K),
+
+where K makes corrections of one kernel, of similar kernels, of one kind and of all kernels alike. It is
+Bayesian linear regression in its dual form (Rasmussen & Williams, 2006, section 2.1.2), so a prediction stays
+a sum over kernels: each has one time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from predictors.kernels import FEATURE_NAMES
+from predictors.kernels import Kernel, log_features
+from predictors.models.kernel_times import KernelTimes, smooth
 
 Floats = npt.NDArray[np.float64]
 
-TERMS = (*FEATURE_NAMES[:-1], "start")
-
-# Seconds for an idle core of a current server; only their ratios matter, as the whole is scaled to the data.
-# They fill in where few networks say little about a term.
-_PRIOR_S = {"count": 1.5e-6, "work": 1e-10, "size_bytes": 3e-11, "start": 3e-6}
-_PRIOR_DENSE_S = 2.5e-11
-_DENSE = ("conv_blocked.work", "pointwise_blocked.work")
-# How strongly terms are drawn to the prior. On 200 cell networks, trained on 40 (100): 0.01 hit 78 % (82 %)
-# within 10 %, 0.1 69 % (75 %), 1 56 % (61 %).
-_RIDGE = 0.01
-_REWEIGHTINGS = 3
-_HUBER = 1.5
+_LENGTH = 1.5
+# Of the parts of K (own, similar, kind, all), relative; the evidence chooses among them and their scale.
+_PARTS = ((0.5, 1.0, 1.0, 0.3), (1.0, 1.0, 0.3, 0.3), (0.3, 0.3, 1.0, 0.3))
+_SCALES = (0.1, 0.2, 0.4, 0.8)
+_NOISES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.1)
+_REWEIGHTINGS = 2
+_HUBER = 2.5
 
 
-def prior() -> Floats:
-    """What each of `TERMS` costs before anything is measured, in seconds."""
-    return np.array(
-        [_PRIOR_DENSE_S if term in _DENSE else _PRIOR_S[term.rsplit(".", 1)[-1]] for term in TERMS]
+@dataclass(frozen=True)
+class KernelSum:
+    """A time for each kernel.
+
+    Attributes:
+        times: From the profiler alone.
+        scale: Of all of them.
+        kernels: Of the measured networks; the corrections' support.
+        pull: [len(kernels)], G^T (G K G^T + noise)^-1 r: how strongly each asks for a correction.
+        deviations: Standard deviations of the four parts of K.
+        noise: Relative standard deviation of a network's latency around its sum.
+        residuals: [n], log of measured over summed of the networks, each left out in turn (equation 5.12).
+    """
+
+    times: KernelTimes
+    scale: float
+    kernels: tuple[Kernel, ...]
+    pull: Floats
+    deviations: tuple[float, float, float, float]
+    noise: float
+    residuals: Floats
+
+    @classmethod
+    def fit(
+        cls,
+        times: KernelTimes,
+        networks: Sequence[Sequence[Kernel]],
+        latencies_s: Floats,
+        weights: Floats,
+    ) -> "KernelSum":
+        """Chooses corrections that explain whole networks.
+
+        Outlying networks lose weight (Huber, 1964): one disturbed measurement must not bend all kernels.
+
+        Args:
+            times: Of single kernels.
+            networks: Kernels of each measured network.
+            latencies_s: [n], positive.
+            weights: [n], in (0, 1], inverse to the variance of a measurement's error.
+        """
+        kernels = tuple(sorted({k for network in networks for k in network}, key=_order))
+        counts = _counts(networks, kernels)
+        tau, _ = times.predict(kernels)
+        scale = float(np.median(latencies_s / (counts @ tau)))
+        shares = counts * (scale * tau)
+        base = shares.sum(axis=1)
+        shares /= base[:, None]
+        target = latencies_s / base - 1
+        parts = _between_networks(kernels, shares)
+        current, fit = weights, _Fit.best(parts, target, weights)
+        for _ in range(_REWEIGHTINGS):
+            errors = np.abs(fit.residuals) / (1.4826 * np.median(np.abs(fit.residuals)) + 1e-9)
+            current = weights * np.minimum(1, (_HUBER / np.maximum(errors, 1e-9)) ** 2)
+            fit = _Fit.best(parts, target, current)
+        residuals = np.log(np.maximum(latencies_s / base, 1e-3)) - np.log(
+            np.maximum(latencies_s / base - fit.residuals, 1e-3)
+        )
+        return cls(times, scale, kernels, shares.T @ fit.solution, fit.deviations, fit.noise, residuals)
+
+    def kernel_times_s(self, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
+        """Each kernel's time in a network.
+
+        Returns:
+            [n] seconds, and [n] how unsure the profiler's part of it is, as a standard deviation of its log.
+        """
+        tau, std = self.times.predict(kernels)
+        own, similar, kind, every = self.deviations
+        pulls = dict(zip(self.kernels, self.pull.tolist(), strict=True))
+        correction = own**2 * np.array([pulls.get(kernel, 0.0) for kernel in kernels])
+        correction += every**2 * self.pull.sum()
+        there = _by_kind(self.kernels)
+        for name, places in _by_kind(kernels).items():
+            if name in there:
+                pull = self.pull[there[name]]
+                near = smooth(_features(kernels, places), _features(self.kernels, there[name]), _LENGTH)
+                correction[places] += similar**2 * (near @ pull) + kind**2 * pull.sum()
+        # A correction below -1 would be a negative time.
+        return self.scale * tau * np.maximum(1 + correction, 0.05), std
+
+
+@dataclass(frozen=True)
+class _Fit:
+    evidence: float
+    solution: Floats
+    residuals: Floats
+    deviations: tuple[float, float, float, float]
+    noise: float
+
+    @classmethod
+    def best(cls, parts: list[Floats], target: Floats, weights: Floats) -> "_Fit":
+        """The settings of the highest evidence (equation 5.8)."""
+        fits = []
+        for part in _PARTS:
+            for scale in _SCALES:
+                own, similar, kind, every = (scale * p for p in part)
+                deviations = (own, similar, kind, every)
+                prior = np.sum([d**2 * p for d, p in zip(deviations, parts, strict=True)], axis=0)
+                fits += [cls._of(prior, target, weights, deviations, noise) for noise in _NOISES]
+        return max(fits, key=lambda fit: fit.evidence)
+
+    @classmethod
+    def _of(
+        cls,
+        prior: Floats,
+        target: Floats,
+        weights: Floats,
+        deviations: tuple[float, float, float, float],
+        noise: float,
+    ) -> "_Fit":
+        from scipy.linalg import cho_solve, cholesky
+
+        factor = cholesky(prior + np.diag(noise**2 / weights), lower=True)
+        inverse = cho_solve((factor, True), np.eye(len(target)))
+        solution = inverse @ target
+        evidence = float(-0.5 * target @ solution - np.log(np.diag(factor)).sum())
+        return cls(evidence, solution, solution / np.diag(inverse), deviations, noise)
+
+
+def _order(kernel: Kernel) -> tuple[object, ...]:
+    return (
+        kernel.kind,
+        kernel.work,
+        kernel.read_bytes,
+        kernel.weight_bytes,
+        kernel.written_bytes,
+        repr(kernel),
     )
 
 
-def terms_of(features: Floats) -> Floats:
-    """[n, features] to [n, terms]: without the comparison column, with a constant for the start of a run."""
-    return np.column_stack([features[:, :-1], np.ones(len(features))])
+def _counts(networks: Sequence[Sequence[Kernel]], kernels: Sequence[Kernel]) -> Floats:
+    place = {kernel: i for i, kernel in enumerate(kernels)}
+    counts = np.zeros((len(networks), len(kernels)))
+    for row, network in zip(counts, networks, strict=True):
+        for kernel in network:
+            row[place[kernel]] += 1
+    return counts
 
 
-def fit_kernel_sum(terms: Floats, latencies_s: Floats, weights: Floats) -> Floats:
-    """Fits seconds per term by non-negative ridge regression on relative errors.
+def _by_kind(kernels: Sequence[Kernel]) -> dict[str, npt.NDArray[np.intp]]:
+    kinds = np.array([kernel.kind for kernel in kernels], dtype=object)
+    return {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds)}
 
-    Outlying measurements lose weight (Huber, 1964, by iterated reweighting): one disturbed network must not
-    bend all coefficients.
 
-    Args:
-        terms: [n, len(TERMS)] from `terms_of`.
-        latencies_s: [n], positive.
-        weights: [n], in (0, 1], of the squared relative errors.
+def _features(kernels: Sequence[Kernel], places: npt.NDArray[np.intp]) -> Floats:
+    return log_features([kernels[i] for i in places])
 
-    Returns:
-        [len(TERMS)], each at least 0.
-    """
-    from scipy.optimize import nnls
 
-    expected = prior()
-    expected *= np.median(latencies_s / (terms @ expected))
-    used = terms.any(axis=0)
-    relative = (terms / latencies_s[:, None] * expected)[:, used]
-    ridge = np.sqrt(_RIDGE) * np.eye(relative.shape[1])
-    current = weights
-    for _ in range(1 + _REWEIGHTINGS):
-        root = np.sqrt(current)
-        matrix = np.vstack([relative * root[:, None], ridge])
-        scaled, _ = nnls(matrix, np.concatenate([root, ridge.sum(axis=1)]))
-        errors = np.abs(relative @ scaled - 1)
-        limit = _HUBER * 1.4826 * np.median(errors) + 1e-9
-        current = weights * np.minimum(1, limit / np.maximum(errors, 1e-12))
-    result = expected
-    result[used] *= scaled
-    return result
+def _between_networks(kernels: Sequence[Kernel], shares: Floats) -> list[Floats]:
+    """G P G^T for each part P of K: [n, n]."""
+    own, similar, kind = (np.zeros((len(shares), len(shares))) for _ in range(3))
+    for places in _by_kind(kernels).values():
+        part, features = shares[:, places], _features(kernels, places)
+        own += part @ part.T
+        similar += part @ smooth(features, features, _LENGTH) @ part.T
+        total = part.sum(axis=1)
+        kind += np.outer(total, total)
+    return [own, similar, kind, np.ones_like(own)]  # the shares of a network add up to 1

@@ -3,10 +3,14 @@
 import hashlib
 import io
 import json
+import math
 import statistics
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +21,29 @@ from mobinas.arch.architecture import Architecture
 from mobinas.errors import PredictorError
 from mobinas.files import write_atomic
 from mobinas.targets.measurement import Measurement, check_compatible
-from predictors.kernels import FEATURE_NAMES, KINDS, feature_vector, kernels_of_model
-from predictors.models.kernel_sum import fit_kernel_sum, terms_of
-from predictors.models.report import PredictorReport, hit_rate, rank_correlations
-from predictors.models.residual import Residual, composition
+from predictors.kernels import Kernel, kernel_of
+from predictors.layout import Call
+from predictors.models.baselines import BASELINES, plain_features
+from predictors.models.fit import Fit, Network
+from predictors.models.report import PredictorReport, Scores, hit_rate
+from predictors.networks import Adder, Layout, NetworkSums, kernels_of
 
 if TYPE_CHECKING:
     import onnx
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
 
 MIN_MODELS = 8
 _FOLDS = 8
-_INNER_FOLDS = 6
 _Z_90 = 1.6449
 # Measurements have errors beyond their own interval (the state of the machine), so none counts as exact.
-_FLOOR_STD = 0.03
-_MARGIN = 0.25
-_FORMAT = 1
+_FLOOR_STD = 0.02
+# Networks of most work that are held out together, and from how many networks on.
+_LARGEST, _ENOUGH = 0.15, 40
+# Groups of models that follow each other within this time belong to one stretch of measuring.
+_PAUSE_S = 120.0
+_FORMAT = 2
 _JSON, _ARRAYS = "predictor.json", "arrays.npz"
 
 
@@ -76,30 +85,6 @@ class KindCost:
     latency_s: float
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """The fitted parts; everything that prediction needs."""
-
-    coefficients: Floats
-    residual: Residual
-
-    @classmethod
-    def of(cls, terms: Floats, latencies_s: Floats, weights: Floats, rng: np.random.Generator) -> "_Fit":
-        held_out = np.zeros(len(latencies_s))
-        for test in np.array_split(rng.permutation(len(latencies_s)), _INNER_FOLDS):
-            train = np.setdiff1d(np.arange(len(latencies_s)), test)
-            partial = fit_kernel_sum(terms[train], latencies_s[train], weights[train])
-            held_out[test] = np.log(latencies_s[test] / (terms[test] @ partial))
-        coefficients = fit_kernel_sum(terms, latencies_s, weights)
-        return cls(coefficients, Residual.fit(composition(terms, coefficients), held_out))
-
-    def predict(self, terms: Floats) -> tuple[Floats, Floats]:
-        """Mean in seconds, and relative width of the spread."""
-        correction, spread = self.residual.predict(composition(terms, self.coefficients))
-        return (terms @ self.coefficients) * np.exp(correction), spread
-
-
-@dataclass(frozen=True)
 class LatencyPredictor:
     """Predicts latencies on the target, host and runtime that its measurements come from.
 
@@ -110,13 +95,16 @@ class LatencyPredictor:
         report: Held-out figures.
     """
 
-    target_fingerprint: str
-    host: str
-    runtime_version: str
-    report: PredictorReport
-    _fit: _Fit
-    _scale: float
-    _seen: npt.NDArray[np.bool_]
+    def __init__(self, about: Measurement | dict[str, str], layout: Layout, fit: Fit, scale: float) -> None:
+        """Used by `fit` and `load`."""
+        named = about if isinstance(about, dict) else _identity(about)
+        self.target_fingerprint = named["target_fingerprint"]
+        self.host = named["host"]
+        self.runtime_version = named["runtime_version"]
+        self._fit = fit
+        self._scale = scale
+        self._sums = NetworkSums(layout, fit.columns)
+        self.report: PredictorReport
 
     @classmethod
     def fit(
@@ -130,7 +118,7 @@ class LatencyPredictor:
 
         Args:
             models: What was measured.
-            measurements: One per model, in the same order.
+            measurements: One per model, in the same order. Those with the times of their kernels say most.
             seed: Of the folds.
 
         Raises:
@@ -138,51 +126,30 @@ class LatencyPredictor:
                 equal.
             MeasurementError: The measurements mix targets, hosts or runtime versions.
         """
+        # The limit below reaches only those libraries that are loaded by then.
+        import sklearn.ensemble  # noqa: F401
+        from threadpoolctl import threadpool_limits
+
         _check(models, measurements)
-        features = features_of(models)
-        terms = terms_of(features)
-        latencies_s = np.array([m.median_s for m in measurements])
-        weights = _weights(measurements)
-        rng = np.random.default_rng(seed)
-        folds = np.array_split(rng.permutation(len(models)), min(_FOLDS, len(models)))
-        predicted, spread = np.empty_like(latencies_s), np.empty_like(latencies_s)
-        by_macs = np.empty_like(latencies_s)
-        for test in folds:
-            train = np.setdiff1d(np.arange(len(models)), test)
-            partial = _Fit.of(terms[train], latencies_s[train], weights[train], rng)
-            predicted[test], spread[test] = partial.predict(terms[test])
-            by_macs[test] = _line(features[train, -1], latencies_s[train], features[test, -1])
-        errors = np.abs(latencies_s / predicted - 1) / spread
-        scales = np.empty_like(latencies_s)
-        for test in folds:
-            scales[test] = _calibrated(np.delete(errors, test))
-        report = _report(measurements, latencies_s, predicted, scales * spread * predicted, by_macs, features)
-        first = measurements[0]
-        return cls(
-            first.target_fingerprint,
-            first.host,
-            first.runtime_version,
-            report,
-            _Fit.of(terms, latencies_s, weights, rng),
-            _calibrated(errors),
-            np.asarray(terms.any(axis=0)),
-        )
+        layout = _layout_of(measurements)
+        networks = [_network(m, one, layout) for m, one in zip(models, measurements, strict=True)]
+        # Thousands of small factorisations: a second thread only waits, and on a busy machine for long.
+        with threadpool_limits(1):
+            judged = _Judged(networks, measurements, seed)
+            fitted = Fit.of(networks, judged.latencies_s, judged.weights)
+            predictor = cls(measurements[0], layout, fitted, judged.scale)
+            predictor.report = judged.report()
+        return predictor
 
     def predict(self, models: "Sequence[Path | onnx.ModelProto | Architecture]") -> Prediction:
-        """Predicts each model's latency; thousands of architectures a second.
+        """Predicts each model's latency; tens of thousands of architectures a second.
 
         Raises:
             PredictorError: A model is unreadable, or its shapes are open.
+            MeasurementError: A file that this machine's runtime cannot execute.
         """
-        terms = terms_of(features_of(models))
-        mean_s, spread = self._fit.predict(terms)
-        known = self._fit.residual.inputs
-        low, high = known.min(axis=0), known.max(axis=0)
-        margin = _MARGIN * (high - low) + 0.05
-        inputs = composition(terms, self._fit.coefficients)
-        inside = ((inputs >= low - margin) & (inputs <= high + margin)).all(axis=1)
-        in_distribution = inside & ~terms[:, ~self._seen].any(axis=1)
-        return Prediction(mean_s, self._scale * spread * mean_s, in_distribution)
+        mean_s, deviation, known = self._fit.predict(self._sums.of(models))
+        return Prediction(mean_s, self._scale * deviation * mean_s, known)
 
     def cost_by_kind(self, model: "Path | onnx.ModelProto | Architecture") -> dict[str, KindCost]:
         """What a model's predicted latency is made of, by kind of kernel, costliest first.
@@ -191,18 +158,21 @@ class LatencyPredictor:
             model: One of those that `predict` takes.
 
         Returns:
-            Times that add up to the predicted latency; ``start`` is what every run costs.
+            Times that add up to the predicted latency.
         """
-        (features,) = features_of([model])
-        (times_s,) = terms_of(features[None]) * self._fit.coefficients
-        times_s *= float(self.predict([model]).mean_s[0]) / times_s.sum()
-        costs = {
-            kind: KindCost(int(features[3 * i]), float(times_s[3 * i : 3 * i + 3].sum()))
-            for i, kind in enumerate(KINDS)
-            if features[3 * i]
-        }
-        costs["start"] = KindCost(1, float(times_s[-1]))
+        kernels = kernels_of(model, self._sums.layout)
+        seconds = self.kernel_times_s(kernels)
+        seconds *= float(self.predict([model]).mean_s[0]) / seconds.sum()
+        times: dict[str, float] = {}
+        for kernel, latency_s in zip(kernels, seconds.tolist(), strict=True):
+            times[kernel.kind] = times.get(kernel.kind, 0.0) + latency_s
+        counts = Counter(kernel.kind for kernel in kernels)
+        costs = {kind: KindCost(counts[kind], latency_s) for kind, latency_s in times.items()}
         return dict(sorted(costs.items(), key=lambda item: -item[1].latency_s))
+
+    def kernel_times_s(self, kernels: Sequence[Kernel]) -> Floats:
+        """What each kernel takes within a network, in seconds: [n]."""
+        return self._fit.kernels.kernel_times_s(kernels)[0]
 
     def save(self, folder: Path) -> None:
         """Writes JSON and plain arrays into a folder.
@@ -210,23 +180,15 @@ class LatencyPredictor:
         Raises:
             RunFolderError: The folder cannot be written.
         """
-        residual = self._fit.residual
         buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            coefficients=self._fit.coefficients,
-            seen=self._seen,
-            inputs=residual.inputs,
-            weights=residual.weights,
-            inverse=residual.inverse,
-            numbers=np.array([residual.length, residual.ratio, self._scale]),
-        )
+        np.savez(buffer, allow_pickle=False, scale=np.array(self._scale), **self._fit.to_arrays())
         about = {
             "format": _FORMAT,
             "target_fingerprint": self.target_fingerprint,
             "host": self.host,
             "runtime_version": self.runtime_version,
-            "features": list(FEATURE_NAMES),
+            "block": self._sums.layout.block,
+            "batch": self._sums.layout.batch,
             "arrays_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
             "report": self.report.to_json(),
         }
@@ -235,7 +197,7 @@ class LatencyPredictor:
 
     @classmethod
     def load(cls, folder: Path) -> "LatencyPredictor":
-        """Reads what `save` wrote; predictions are the same to the last bit.
+        """Reads what `save` wrote; predictions are the same.
 
         Raises:
             PredictorError: Files are missing, torn, or of another version.
@@ -246,42 +208,111 @@ class LatencyPredictor:
             data = (folder / _ARRAYS).read_bytes()
             if hashlib.sha256(data).hexdigest() != about["arrays_sha256"]:
                 raise PredictorError(f"the predictor in {folder} is torn, its arrays have changed; {again}")
+            if about["format"] != _FORMAT:
+                raise PredictorError(f"the predictor in {folder} is of another version; {again}")
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            if about["format"] != _FORMAT or about["features"] != list(FEATURE_NAMES):
-                raise PredictorError(f"the predictor in {folder} is of another version; {again}")
-            length, ratio, scale = (float(x) for x in arrays["numbers"])
-            residual = Residual(arrays["inputs"], arrays["weights"], arrays["inverse"], length, ratio)
-            return cls(
-                about["target_fingerprint"],
-                about["host"],
-                about["runtime_version"],
-                PredictorReport.from_json(about["report"]),
-                _Fit(arrays["coefficients"], residual),
-                scale,
-                arrays["seen"],
-            )
+            layout = Layout(int(about["block"]), int(about["batch"]))
+            predictor = cls(about, layout, Fit.from_arrays(arrays), float(arrays["scale"]))
+            predictor.report = PredictorReport.from_json(about["report"])
         except OSError as error:
             raise PredictorError(
                 f"cannot read a predictor from {folder}: {error.strerror}; {again}"
             ) from error
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise PredictorError(f"the predictor in {folder} is torn ({error}); {again}") from error
+        return predictor
 
 
-def features_of(models: "Sequence[Path | onnx.ModelProto | Architecture]") -> Floats:
-    """Kernel features of models of any kind: [n, len(FEATURE_NAMES)]."""
-    from predictors.blocks import architecture_features
-    from predictors.runners.base import ModelFile
+class _Judged:
+    """Cross-validation of a fit."""
 
-    features = np.empty((len(models), len(FEATURE_NAMES)))
-    places = [i for i, model in enumerate(models) if isinstance(model, Architecture)]
-    features[places] = architecture_features([m for m in models if isinstance(m, Architecture)])
-    for i, model in enumerate(models):
-        if not isinstance(model, Architecture):
-            proto = ModelFile.of(model).load() if isinstance(model, Path) else model
-            features[i] = feature_vector(kernels_of_model(proto))
-    return features
+    def __init__(self, networks: list[Network], measurements: Sequence[Measurement], seed: int) -> None:
+        n = len(networks)
+        self.measurements = measurements
+        self.networks = networks
+        self.latencies_s = np.array([m.median_s for m in measurements])
+        self.weights = _weights(measurements)
+        self.features = plain_features([[kernel for kernel, _ in network] for network in networks])
+        folds = np.array_split(np.random.default_rng(seed).permutation(n), min(_FOLDS, n))
+        self.predicted, self.deviation = np.empty(n), np.empty(n)
+        self.baselines = {name: np.empty(n) for name in BASELINES}
+        self.look_up = np.empty(n)
+        for test in folds:
+            train = np.setdiff1d(np.arange(n), test)
+            self.predicted[test], self.deviation[test], self.look_up[test] = self._held_out(train, test)
+            for name, baseline in BASELINES.items():
+                given = self.features[train], self.latencies_s[train], self.features[test]
+                self.baselines[name][test] = baseline(*given)
+        errors = np.abs(self.latencies_s / self.predicted - 1) / self.deviation
+        self.scale = _calibrated(errors)
+        self.scales = np.empty(n)
+        for test in folds:
+            self.scales[test] = _calibrated(np.delete(errors, test))
+
+    def _held_out(self, train: Ints, test: Ints) -> tuple[Floats, Floats, Floats]:
+        """Mean, relative deviation, and the plain sum over kernels."""
+        fit = Fit.of([self.networks[i] for i in train], self.latencies_s[train], self.weights[train])
+        plain = [[kernel for kernel, _ in self.networks[i]] for i in test]
+        whole, alone = (
+            Adder(fit.columns),
+            Adder(lambda kernels: fit.kernels.times.predict(kernels)[0][:, None]),
+        )
+        mean_s, deviation, _ = fit.predict(np.stack([whole.sum_of(network) for network in plain]))
+        times = np.concatenate([alone.sum_of(network) for network in plain])
+        return mean_s, deviation, fit.kernels.scale * times
+
+    def _largest(self) -> Scores | None:
+        n = len(self.networks)
+        if n < _ENOUGH:
+            return None
+        order = np.argsort(self.features[:, 0], kind="stable")
+        train, test = np.split(order, [n - math.ceil(_LARGEST * n)])
+        return Scores.of(self._held_out(train, test)[0], self.latencies_s[test])
+
+    def report(self) -> PredictorReport:
+        halves = [m.block_values_s for m in self.measurements if len(m.blocks_s) > 1]
+        even = np.array([statistics.median(values[::2]) for values in halves] or [1.0])
+        odd = np.array([statistics.median(values[1::2]) for values in halves] or [np.inf])
+        std_s = self.scales * self.deviation * self.predicted
+        baselines = {"sum of kernels timed one by one": self.look_up, **self.baselines}
+        return PredictorReport(
+            n=len(self.networks),
+            measuring_s=_measuring_s(self.measurements),
+            scores=Scores.of(self.predicted, self.latencies_s),
+            largest=self._largest(),
+            coverage_90=float(np.mean(np.abs(self.latencies_s - self.predicted) <= _Z_90 * std_s)),
+            repeat_hit_rate_5=hit_rate(odd, even, 0.05),
+            repeat_hit_rate_10=hit_rate(odd, even, 0.1),
+            baselines={name: Scores.of(p, self.latencies_s) for name, p in baselines.items()},
+            measured_s=tuple(self.latencies_s.tolist()),
+            predicted_s=tuple(self.predicted.tolist()),
+            std_s=tuple(std_s.tolist()),
+        )
+
+
+def _identity(measurement: Measurement) -> dict[str, str]:
+    return {key: getattr(measurement, key) for key in ("target_fingerprint", "host", "runtime_version")}
+
+
+def _layout_of(measurements: Sequence[Measurement]) -> Layout:
+    """Blocks and batch, as the executed convolutions show them."""
+    convolutions = [k for m in measurements for k in m.kernels if k.op in ("Conv", "FusedConv")]
+    block = math.gcd(*(k.output[1] for k in convolutions if k.blocked), 16)
+    batch = Counter(k.output[0] for k in convolutions).most_common(1)[0][0] if convolutions else 1
+    return Layout(block if any(k.blocked for k in convolutions) else 1, batch)
+
+
+def _network(
+    model: "Path | onnx.ModelProto | Architecture", measurement: Measurement, layout: Layout
+) -> Network:
+    """Kernels with their times; without a trace, times that are not numbers."""
+    total_s = sum(kernel.seconds for kernel in measurement.kernels)
+    if total_s == 0:
+        return [(kernel, math.nan) for kernel in kernels_of(model, layout)]
+    # The profiler slows a network as a whole; what counts is how its time is divided.
+    factor = measurement.median_s / total_s
+    return [(kernel_of(Call(*kernel[:4])), factor * kernel.seconds) for kernel in measurement.kernels]
 
 
 def _check(models: Sequence[Any], measurements: Sequence[Measurement]) -> None:
@@ -310,40 +341,8 @@ def _calibrated(errors: Floats) -> float:
     return max(float(np.quantile(errors, share)) / _Z_90, 1e-6)
 
 
-def _line(macs: Floats, latencies_s: Floats, new_macs: Floats) -> Floats:
-    from scipy.optimize import nnls
-
-    columns = np.column_stack([np.ones(len(macs)), macs / 1e9])
-    solution, _ = nnls(columns / latencies_s[:, None], np.ones(len(macs)))
-    result: Floats = np.column_stack([np.ones(len(new_macs)), new_macs / 1e9]) @ solution
-    return np.maximum(result, 1e-9)
-
-
-def _report(
-    measurements: Sequence[Measurement],
-    latencies_s: Floats,
-    predicted: Floats,
-    std_s: Floats,
-    by_macs: Floats,
-    features: Floats,
-) -> PredictorReport:
-    spearman, kendall = rank_correlations(predicted, latencies_s)
-    halves = [m.block_values_s for m in measurements if len(m.blocks_s) > 1]
-    even = np.array([statistics.median(values[::2]) for values in halves] or [1.0])
-    odd = np.array([statistics.median(values[1::2]) for values in halves] or [np.inf])
-    return PredictorReport(
-        n=len(latencies_s),
-        hit_rate_5=hit_rate(predicted, latencies_s, 0.05),
-        hit_rate_10=hit_rate(predicted, latencies_s, 0.1),
-        spearman=spearman,
-        kendall=kendall,
-        coverage_90=float(np.mean(np.abs(latencies_s - predicted) <= _Z_90 * std_s)),
-        repeat_hit_rate_5=hit_rate(odd, even, 0.05),
-        repeat_hit_rate_10=hit_rate(odd, even, 0.1),
-        macs_hit_rate_5=hit_rate(by_macs, latencies_s, 0.05),
-        macs_hit_rate_10=hit_rate(by_macs, latencies_s, 0.1),
-        macs_spearman=rank_correlations(features[:, -1], latencies_s)[0],
-        measured_s=tuple(latencies_s.tolist()),
-        predicted_s=tuple(predicted.tolist()),
-        std_s=tuple(std_s.tolist()),
-    )
+def _measuring_s(measurements: Sequence[Measurement]) -> float:
+    starts = sorted({datetime.fromisoformat(m.started_at).timestamp() for m in measurements})
+    gaps = [b - a for a, b in pairwise(starts) if b - a < _PAUSE_S]
+    # The last group took about as long as the others.
+    return sum(gaps) + (statistics.median(gaps) if gaps else 0.0)

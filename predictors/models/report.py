@@ -13,53 +13,76 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class PredictorReport:
-    """Held-out figures by cross-validation; rates and shares lie in [0, 1].
+class Scores:
+    """How predictions agree with measurements; rates lie in [0, 1].
 
     Attributes:
-        n: Networks measured.
-        hit_rate_5: Share of held-out predictions within 5 % of the measurement.
+        hit_rate_5: Share of predictions within 5 % of the measurement.
         hit_rate_10: Within 10 %.
         spearman: Rank correlation of predicted and measured.
         kendall: Kendall's tau-b of the same.
+    """
+
+    hit_rate_5: float
+    hit_rate_10: float
+    spearman: float
+    kendall: float
+
+    @classmethod
+    def of(cls, predicted: Floats, truth: Floats) -> "Scores":
+        """Compares [n] predictions with [n] measurements."""
+        return cls(
+            hit_rate(predicted, truth, 0.05),
+            hit_rate(predicted, truth, 0.1),
+            *rank_correlations(predicted, truth),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hit_rate_5:.0%} / {self.hit_rate_10:.0%}, Spearman {self.spearman:.3f}"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorReport:
+    """Held-out figures by cross-validation.
+
+    Attributes:
+        n: Networks measured.
+        measuring_s: Seconds that their samples, and those of the reference model, took.
+        scores: On networks held out at random.
+        largest: On the networks of most work, predicted from all others; none for fewer than 40 networks.
         coverage_90: Share of measurements inside the nominal 90 % interval.
         repeat_hit_rate_5: The measurement against itself: share of networks whose odd blocks give within 5 %
             of what their even blocks give. No predictor can be seen to do better than such truth allows.
         repeat_hit_rate_10: Within 10 %.
-        macs_hit_rate_5: A line through multiply-accumulates alone, on the same folds.
-        macs_hit_rate_10: Within 10 %.
-        macs_spearman: Rank correlation of multiply-accumulates and measured.
+        baselines: By name, on the same folds.
         measured_s: Measured latencies in seconds, in the order of fitting.
         predicted_s: Their held-out predictions.
         std_s: The predictions' standard deviations.
     """
 
     n: int
-    hit_rate_5: float
-    hit_rate_10: float
-    spearman: float
-    kendall: float
+    measuring_s: float
+    scores: Scores
+    largest: Scores | None
     coverage_90: float
     repeat_hit_rate_5: float
     repeat_hit_rate_10: float
-    macs_hit_rate_5: float
-    macs_hit_rate_10: float
-    macs_spearman: float
+    baselines: Mapping[str, Scores]
     measured_s: tuple[float, ...]
     predicted_s: tuple[float, ...]
     std_s: tuple[float, ...]
 
     def lines(self) -> list[str]:
         """The report for people."""
+        largest = f"  the largest, from all others: {self.largest}" if self.largest else ""
         return [
-            f"latency predictor, held out from {self.n} measured networks:",
-            f"  within 5 / 10 %: {self.hit_rate_5:.0%} / {self.hit_rate_10:.0%}, "
-            f"Spearman {self.spearman:.3f}, Kendall {self.kendall:.3f}, "
+            f"latency predictor, held out from {self.n} networks in {self.measuring_s / 60:.1f} minutes:",
+            f"  within 5 / 10 %: {self.scores}, Kendall {self.scores.kendall:.3f}, "
             f"90 % interval covers {self.coverage_90:.0%}",
             f"  the measurement repeats itself within 5 / 10 %: "
             f"{self.repeat_hit_rate_5:.0%} / {self.repeat_hit_rate_10:.0%}",
-            f"  multiply-accumulates alone: {self.macs_hit_rate_5:.0%} / {self.macs_hit_rate_10:.0%}, "
-            f"Spearman {self.macs_spearman:.3f}",
+            *([largest] if largest else []),
+            *(f"  {name}: {scores}" for name, scores in self.baselines.items()),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -77,6 +100,12 @@ class PredictorReport:
         if not isinstance(data, Mapping) or set(data) != names:
             raise PredictorError("not the report of a latency predictor; profile the target again")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        try:
+            values["scores"] = Scores(**data["scores"])
+            values["largest"] = None if data["largest"] is None else Scores(**data["largest"])
+            values["baselines"] = {name: Scores(**one) for name, one in data["baselines"].items()}
+        except (TypeError, AttributeError) as error:
+            raise PredictorError(f"not the report of a latency predictor: {error}") from error
         return cls(**values)
 
 

@@ -5,31 +5,30 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from predictors.models.kernel_sum import TERMS
+from predictors.models.kernel_times import smooth
 
 Floats = npt.NDArray[np.float64]
 
 _LENGTHS = (0.5, 1.0, 2.0)
-_NOISE_RATIOS = (0.1, 0.3, 1.0, 3.0, 10.0)
+_NOISE_RATIOS = (0.3, 1.0, 3.0, 10.0)
 # A share of 0 to 1 weighs as much as this difference in log latency.
 _SHARE_SCALE = 3.0
 _OUTLIER = 0.25
-_GROUPS = (
-    [t.startswith(("conv", "pointwise", "depthwise")) and not t.startswith("concat") for t in TERMS],
-    [t.startswith(("relu", "add", "crop")) for t in TERMS],
-    [t.startswith("concat") for t in TERMS],
-    ["pool" in t for t in TERMS],
-    [t.endswith("count") for t in TERMS],
-    ["blocked" in t for t in TERMS],
-)
+# Part of the signal that can be learnt; a correction must pay by this much to be made at all.
+_GAIN = 0.98
 
 
-def composition(terms: Floats, coefficients: Floats) -> Floats:
-    """Log of the summed time, and shares of it by groups of terms: [n, 7]."""
-    times = terms * coefficients
-    total = times.sum(axis=1)
-    shares = [_SHARE_SCALE * times[:, np.array(group)].sum(axis=1) / total for group in _GROUPS]
-    return np.column_stack([np.log(total), *shares])
+def composition(seconds: Floats) -> Floats:
+    """Log of a network's time, and shares of it by groups of kernels.
+
+    Args:
+        seconds: [n, groups].
+
+    Returns:
+        [n, 1 + groups].
+    """
+    total = seconds.sum(axis=1)
+    return np.column_stack([np.log(total), _SHARE_SCALE * seconds / total[:, None]])
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,9 @@ class Residual:
         """
         r = np.clip(residuals, -_OUTLIER, _OUTLIER)
         n = len(r)
-        best, least = cls(inputs, np.zeros(n), np.zeros((n, n)), 1.0, np.inf), float(r @ r)
+        best, least = cls(inputs, np.zeros(n), np.zeros((n, n)), 1.0, np.inf), _GAIN * float(r @ r)
         for length in _LENGTHS:
-            kernel = _kernel(inputs, inputs, length)
+            kernel = smooth(inputs, inputs, length)
             for ratio in _NOISE_RATIOS:
                 inverse = np.linalg.inv(kernel + ratio * np.eye(n)).astype(np.float64)
                 weights = inverse @ r
@@ -78,12 +77,6 @@ class Residual:
         """Mean of the log residual, and the spread of a new network's relative to the noise (at least 1)."""
         if not np.isfinite(self.ratio):
             return np.zeros(len(inputs)), np.ones(len(inputs))
-        k = _kernel(inputs, self.inputs, self.length)
-        variance = np.maximum(0, 1 - np.einsum("ij,jk,ik->i", k, self.inverse, k, optimize=True))
+        k = smooth(inputs, self.inputs, self.length)
+        variance = np.maximum(0, 1 - ((k @ self.inverse) * k).sum(axis=1))
         return k @ self.weights, np.sqrt(1 + variance / self.ratio)
-
-
-def _kernel(a: Floats, b: Floats, length: float) -> Floats:
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    result: Floats = np.exp(-np.maximum(squares, 0) / (2 * length**2))
-    return result

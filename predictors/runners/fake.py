@@ -10,14 +10,15 @@ import numpy as np
 from mobinas.progress import Progress
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
-from predictors.kernels import Kernel, kernels_of_model
+from predictors.kernels import Kernel, kernel_of
+from predictors.model_calls import calls_of_model
 from predictors.runners.base import ModelFile, OnResult
 from predictors.worker.measuring import MeasuringPlan
 
 # Of the size of one core of a current x86 server.
 _START_S = 2e-6
 _SECONDS_PER_KERNEL = 1e-6
-_SECONDS_PER_WORK = {"conv": 1 / 8e9, "conv_blocked": 1 / 25e9, "pointwise_blocked": 1 / 20e9}
+_SECONDS_PER_WORK = {"conv": 1 / 8e9, "pointwise": 1 / 20e9}
 _OTHER_SECONDS_PER_WORK = 1 / 5e9
 _SECONDS_PER_BYTE = 1 / 20e9
 _NOISE = 0.005
@@ -47,7 +48,8 @@ class FakeRunner:
     ) -> None:
         """Computes all models' latencies; see `predictors.runners.Runner`."""
         for i, model in enumerate(models):
-            latency_s = fake_latency_s(kernels_of_model(model.load()), target.batch)
+            kernels = [kernel_of(call) for call in calls_of_model(model.load(), 1, target.batch)]
+            latency_s = fake_latency_s(kernels)
             # Seeded by the structure, so that neither order nor company of the models matters.
             rng = np.random.default_rng([int(model.structure_digest[:15], 16), plan.seed])
             blocks = latency_s * np.exp(_NOISE * rng.standard_normal((plan.rounds, 1)))
@@ -72,11 +74,11 @@ class FakeRunner:
         )
 
 
-def fake_latency_s(kernels: Sequence[Kernel], batch: int = 1) -> float:
+def fake_latency_s(kernels: Sequence[Kernel]) -> float:
     """The fake device's latency without noise: affine in each kernel's work and bytes, in seconds."""
     total = _START_S
     for kernel in kernels:
         per_work = _SECONDS_PER_WORK.get(kernel.kind, _OTHER_SECONDS_PER_WORK)
-        total += _SECONDS_PER_KERNEL
-        total += batch * (kernel.work * per_work + kernel.size_bytes * _SECONDS_PER_BYTE)
+        size_bytes = kernel.read_bytes + kernel.weight_bytes + kernel.written_bytes
+        total += _SECONDS_PER_KERNEL + kernel.work * per_work + size_bytes * _SECONDS_PER_BYTE
     return total

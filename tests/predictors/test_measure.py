@@ -15,8 +15,8 @@ from mobinas.graph.onnx_writer import write_onnx
 from mobinas.progress import Progress, silent
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
-from predictors.kernels import kernels_of
 from predictors.measure import load_measurements, measure
+from predictors.networks import Layout, kernels_of
 from predictors.runners import MeasuringPlan, ModelFile
 from predictors.runners.base import OnResult
 from predictors.runners.fake import FakeRunner, fake_latency_s
@@ -98,7 +98,7 @@ def test_the_fake_follows_its_formula_for_files_and_architectures(tmp_path: Path
     by_path, by_architecture = measure([path, MODELS[0]], Target.fake())
     assert by_path.blocks_s == by_architecture.blocks_s
     assert by_path.file_sha256 == by_architecture.file_sha256
-    assert by_path.median_s == pytest.approx(fake_latency_s(kernels_of(lower(MODELS[0]))), rel=0.02)
+    assert by_path.median_s == pytest.approx(fake_latency_s(kernels_of(MODELS[0], Layout())), rel=0.02)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08"])

@@ -1,0 +1,91 @@
+"""The kernel calls of an ONNX model: as this machine's runtime executes it, or read from the file alone."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mobinas.errors import PredictorError
+from predictors.layout import Call, Sizes
+
+if TYPE_CHECKING:
+    import onnx
+
+_RECTIFIERS = {"Relu", "Clip", "LeakyRelu"}
+_NOTHING = {"Constant", "Identity", "Dropout"}
+
+
+def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list[Call]:
+    """The kernel calls of a model.
+
+    Without blocks the file itself tells them. With blocks, what happens between layouts is only known after
+    the runtime's own optimisation, so the model is opened here and runs once under the profiler.
+
+    Args:
+        model: Any of fixed image size, with its weights.
+        block: Channels per block on the target; 1 where its runtime knows no blocked layout.
+        batch: Images per inference; taken where the model leaves it open.
+
+    Raises:
+        PredictorError: Shapes cannot be inferred, such as for an open image size.
+        MeasurementError: This machine's runtime cannot execute the model.
+    """
+    shapes = _shapes_of(model, batch)
+    if block > 1:
+        return _executed(model, batch)
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    calls: list[Call] = []
+    producer: dict[str, int] = {}
+    for node in model.graph.node:
+        result = node.output[0]
+        before = producer.get(node.input[0], -1) if node.input else -1
+        follows = before >= 0 and readers[node.input[0]] == 1
+        if node.op_type in _NOTHING:
+            continue
+        if follows and node.op_type == "BatchNormalization" and calls[before].op == "Conv":
+            call = calls[before]
+            calls[before] = Call(call.op, (*call.inputs[:2], call.output[1:2]), call.output)
+            producer[result] = before
+            continue
+        if follows and node.op_type in _RECTIFIERS and calls[before].op == "Conv":
+            calls[before] = Call("FusedConv", calls[before].inputs, calls[before].output)
+            continue
+        if node.op_type == "Conv" or node.op_type == "BatchNormalization":
+            producer[result] = len(calls)
+        packed = node.op_type in ("Gemm", "MatMul")
+        inputs = [
+            shapes[name]
+            for name in node.input
+            if name in shapes and not (packed and name in weights and len(shapes[name]) == 2)
+        ]
+        calls.append(Call(node.op_type, tuple(inputs), shapes.get(result, (1,))))
+    return calls
+
+
+def _executed(model: "onnx.ModelProto", batch: int) -> list[Call]:
+    from mobinas.targets.target import Target
+    from predictors.worker.trace import trace
+
+    content = model.SerializeToString(deterministic=True)
+    return [Call(*kernel[:4]) for kernel in trace(content, Target(batch=batch), runs=1)]
+
+
+def _shapes_of(model: "onnx.ModelProto", batch: int) -> dict[str, Sizes]:
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except Exception as error:
+        # onnx raises its own InferenceError as well as plain RuntimeError.
+        raise PredictorError(
+            f"the shapes of this model cannot be inferred: {error}".splitlines()[0]
+        ) from error
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        dims = value.type.tensor_type.shape.dim
+        opened = [d.dim_param or "?" for d in dims[1:] if not d.HasField("dim_value")]
+        if opened and value.name in {v.name for v in inferred.input}:
+            raise PredictorError(
+                f"input '{value.name}' has open sizes ({', '.join(opened)}); export the model with fixed ones"
+            )
+        shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else batch for d in dims)
+    return shapes

@@ -1,0 +1,156 @@
+"""The fitted parts of a latency predictor: times of kernels, their sum's correction, and what both miss."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from predictors.kernels import Kernel
+from predictors.models.kernel_sum import KernelSum
+from predictors.models.kernel_times import KernelTimes
+from predictors.models.residual import Residual, composition
+from predictors.networks import Adder
+
+Floats = npt.NDArray[np.float64]
+Network = Sequence[tuple[Kernel, float]]
+"""Kernels with their times in seconds, or with NaN where nobody timed them."""
+
+_GROUPS = {
+    "conv": 0,
+    "image_conv": 0,
+    "pointwise": 0,
+    "vector_conv": 0,
+    "linear": 0,
+    "depthwise": 1,
+    "grouped": 1,
+    "max_pool": 2,
+    "avg_pool": 2,
+    "global_pool": 2,
+    "unary": 3,
+    "slow_unary": 3,
+    "binary": 3,
+    "broadcast": 3,
+    "batch_norm": 3,
+}
+_OTHER_GROUP = 4
+_N_GROUPS = 5
+# Sums without traces are fitted again from the times that the fit before gave its kernels.
+_ROUNDS_WITHOUT_TRACES = 4
+# How much of a kernel's own uncertainty stays in a network's, as neighbours err together in part.
+_TOGETHER = 0.5
+_UNSURE = 0.3
+_MARGIN = 0.25
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Everything that prediction needs.
+
+    Attributes:
+        kernels: Times of kernels within networks.
+        residual: What their sums miss.
+    """
+
+    kernels: KernelSum
+    residual: Residual
+
+    @classmethod
+    def of(cls, networks: Sequence[Network], latencies_s: Floats, weights: Floats) -> "Fit":
+        """Fits all parts.
+
+        Args:
+            networks: Of each, its kernels.
+            latencies_s: [n].
+            weights: [n] in (0, 1], inverse to the variance of a measurement's error.
+        """
+        plain = [[kernel for kernel, _ in network] for network in networks]
+        traced = [network for network in networks if not any(np.isnan(s) for _, s in network)]
+        times = KernelTimes.fit(traced)
+        kernels = KernelSum.fit(times, plain, latencies_s, weights)
+        for _ in range(0 if traced else _ROUNDS_WITHOUT_TRACES):
+            asked = list(dict.fromkeys(kernel for network in plain for kernel in network))
+            known = dict(zip(asked, kernels.kernel_times_s(asked)[0].tolist(), strict=True))
+            times = KernelTimes.fit([[(kernel, known[kernel]) for kernel in network] for network in plain])
+            kernels = KernelSum.fit(times, plain, latencies_s, weights)
+        fit = cls(kernels, Residual.fit(np.zeros((1, 1 + _N_GROUPS)), np.zeros(1)))
+        adder = Adder(fit.columns)
+        sums = np.stack([adder.sum_of(network) for network in plain])
+        return cls(kernels, Residual.fit(composition(sums[:, :_N_GROUPS]), kernels.residuals))
+
+    def columns(self, kernels: Sequence[Kernel]) -> Floats:
+        """What adds up over a network: its time by groups of kernels, and how unsure that is.
+
+        Returns:
+            [n, columns], seconds.
+        """
+        seconds, deviation = self.kernels.kernel_times_s(kernels)
+        groups = [_GROUPS.get(kernel.kind.removesuffix("_blocked"), _OTHER_GROUP) for kernel in kernels]
+        columns = np.zeros((len(kernels), _N_GROUPS + 1))
+        columns[np.arange(len(kernels)), groups] = seconds
+        columns[:, -1] = seconds * deviation
+        return columns
+
+    def predict(self, sums: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+        """Latencies from sums of `columns` over networks, [n, columns].
+
+        Returns:
+            [n] seconds; [n] relative deviation, right up to a factor; [n] whether such networks are known.
+        """
+        seconds, unsure_s = sums[:, :_N_GROUPS], sums[:, -1]
+        total_s = seconds.sum(axis=1)
+        inputs = composition(seconds)
+        correction, spread = self.residual.predict(inputs)
+        unsure = unsure_s / total_s
+        deviation = np.hypot(self.kernels.noise * spread, _TOGETHER * unsure)
+        known = self.residual.inputs
+        low, high = known.min(axis=0), known.max(axis=0)
+        margin = _MARGIN * (high - low) + 0.05
+        inside = ((inputs >= low - margin) & (inputs <= high + margin)).all(axis=1)
+        return total_s * np.exp(correction), deviation, inside & (unsure < _UNSURE)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Plain arrays that `from_arrays` reads."""
+        sums, times, residual = self.kernels, self.kernels.times, self.residual
+        return {
+            **_kernel_arrays("times", times.kernels),
+            "times_log_s": times.log_s,
+            "times_looks": times.looks,
+            **_kernel_arrays("sum", sums.kernels),
+            "sum_pull": sums.pull,
+            "sum_numbers": np.array([sums.scale, sums.noise, *sums.deviations]),
+            "residual_inputs": residual.inputs,
+            "residual_weights": residual.weights,
+            "residual_inverse": residual.inverse,
+            "residual_numbers": np.array([residual.length, residual.ratio]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Fit":
+        """Reads what `to_arrays` gave."""
+        times = KernelTimes(_kernels("times", arrays), arrays["times_log_s"], arrays["times_looks"])
+        scale, noise, own, similar, kind, every = (float(x) for x in arrays["sum_numbers"])
+        deviations = (own, similar, kind, every)
+        sums = KernelSum(
+            times, scale, _kernels("sum", arrays), arrays["sum_pull"], deviations, noise, np.zeros(0)
+        )
+        length, ratio = (float(x) for x in arrays["residual_numbers"])
+        inputs, weights, inverse = (arrays[f"residual_{name}"] for name in ("inputs", "weights", "inverse"))
+        return cls(sums, Residual(inputs, weights, inverse, length, ratio))
+
+
+_SIZES = [field.name for field in fields(Kernel)][1:]
+
+
+def _kernel_arrays(name: str, kernels: Sequence[Kernel]) -> dict[str, npt.NDArray[Any]]:
+    sizes = [[getattr(kernel, size) for size in _SIZES] for kernel in kernels]
+    return {
+        f"{name}_kinds": np.array([kernel.kind for kernel in kernels], dtype=np.str_),
+        f"{name}_sizes": np.array(sizes, dtype=np.int64).reshape(len(kernels), len(_SIZES)),
+    }
+
+
+def _kernels(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Kernel, ...]:
+    kinds, sizes = arrays[f"{name}_kinds"].tolist(), arrays[f"{name}_sizes"].tolist()
+    return tuple(Kernel(kind, *row) for kind, row in zip(kinds, sizes, strict=True))

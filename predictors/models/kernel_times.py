@@ -1,0 +1,137 @@
+"""What a kernel takes: a rough physical expectation, corrected by a Gaussian process on its sizes.
+
+Every kind of kernel has a process of its own over the logarithms of sizes, with an offset, a linear part that
+carries on beyond what was seen, and a smooth local part (Rasmussen & Williams, 2006, equations 2.25, 2.26).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from predictors.kernels import Kernel, log_features
+
+Floats = npt.NDArray[np.float64]
+
+# Seconds for an idle core of a current server; the offset of each kind corrects them.
+_START_S, _WORK_S, _BYTE_S = 2e-6, 5e-11, 5e-11
+_OFFSET, _SLOPE, _LOCAL, _LENGTH = 1.0, 0.15, 0.4, 2.0
+# Of log seconds: what the sizes do not tell, and the scatter of one look at a kernel.
+_FLOOR, _SCATTER = 0.035, 0.08
+# A process costs the cube of its kernels; beyond this many, those seen most often teach it.
+_MOST = 1500
+
+
+@dataclass(frozen=True)
+class KernelTimes:
+    """Times of kernels, seen or not.
+
+    Attributes:
+        kernels: Distinct ones that were seen.
+        log_s: [n] log of their times in seconds.
+        looks: [n] how often each was seen.
+    """
+
+    kernels: tuple[Kernel, ...] = ()
+    log_s: Floats = field(default_factory=lambda: np.zeros(0))
+    looks: Floats = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def fit(cls, networks: Sequence[Sequence[tuple[Kernel, float]]]) -> "KernelTimes":
+        """Pools what was seen in networks.
+
+        Args:
+            networks: For each, its kernels with their times in seconds.
+        """
+        seen: dict[Kernel, list[float]] = {}
+        for network in networks:
+            for kernel, seconds in network:
+                # Times are means of whole microseconds; a kernel below one still takes some time.
+                seen.setdefault(kernel, []).append(max(seconds, 1e-7))
+        kernels = tuple(seen)
+        log_s = np.array([np.log(np.median(seen[kernel])) for kernel in kernels])
+        return cls(kernels, log_s, np.array([float(len(seen[kernel])) for kernel in kernels]))
+
+    def predict(self, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
+        """Times and how sure they are.
+
+        Args:
+            kernels: Any, also of kinds that were never seen.
+
+        Returns:
+            [n] seconds, and [n] standard deviations of their logarithms.
+        """
+        log_s, std = np.empty(len(kernels)), np.empty(len(kernels))
+        kinds = np.array([kernel.kind for kernel in kernels], dtype=object)
+        features, expected = log_features(list(kernels)), _expected_log_s(kernels)
+        for kind in set(kinds):
+            places = np.flatnonzero(kinds == kind)
+            process = self._processes.get(kind)
+            if process is None:
+                log_s[places], std[places] = expected[places], _OFFSET
+            else:
+                mean, deviation = process.predict(features[places])
+                log_s[places], std[places] = expected[places] + mean, deviation
+        return np.exp(log_s), std
+
+    @cached_property
+    def _processes(self) -> dict[str, "_Process"]:
+        by_kind: dict[str, list[int]] = {}
+        for place, kernel in enumerate(self.kernels):
+            by_kind.setdefault(kernel.kind, []).append(place)
+        features, expected = log_features(list(self.kernels)), _expected_log_s(self.kernels)
+        processes = {}
+        for kind, members in by_kind.items():
+            places = np.array(members)
+            if len(places) > _MOST:
+                places = np.sort(places[np.argsort(-self.looks[places], kind="stable")[:_MOST]])
+            noise = _FLOOR**2 + _SCATTER**2 / self.looks[places]
+            processes[kind] = _Process.fit(features[places], self.log_s[places] - expected[places], noise)
+        return processes
+
+
+@dataclass(frozen=True)
+class _Process:
+    inputs: Floats
+    centre: Floats
+    factor: Floats
+    weights: Floats
+
+    @classmethod
+    def fit(cls, inputs: Floats, values: Floats, noise: Floats) -> "_Process":
+        from scipy.linalg import cho_solve, cholesky
+
+        centre = inputs.mean(axis=0)
+        centred = inputs - centre
+        factor = cholesky(_covariance(centred, centred) + np.diag(noise), lower=True)
+        return cls(centred, centre, factor, cho_solve((factor, True), values))
+
+    def predict(self, inputs: Floats) -> tuple[Floats, Floats]:
+        from scipy.linalg import solve_triangular
+
+        centred = inputs - self.centre
+        across = _covariance(centred, self.inputs)
+        explained = (solve_triangular(self.factor, across.T, lower=True) ** 2).sum(axis=0)
+        alone = _OFFSET**2 + _SLOPE**2 * (centred**2).sum(axis=1) + _LOCAL**2
+        mean: Floats = across @ self.weights
+        return mean, np.sqrt(np.maximum(alone - explained, _FLOOR**2))
+
+
+def _covariance(a: Floats, b: Floats) -> Floats:
+    return _OFFSET**2 + _SLOPE**2 * (a @ b.T) + _LOCAL**2 * smooth(a, b, _LENGTH)
+
+
+def smooth(a: Floats, b: Floats, length: float) -> Floats:
+    """Squared exponential covariance of unit variance: [n, m] for [n, d] and [m, d]."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    result: Floats = np.exp(-np.maximum(squares, 0) / (2 * length**2))
+    return result
+
+
+def _expected_log_s(kernels: Sequence[Kernel]) -> Floats:
+    moved = np.array([float(k.read_bytes + k.weight_bytes + k.written_bytes) for k in kernels])
+    work = np.array([float(k.work) for k in kernels])
+    result: Floats = np.log(_START_S + _WORK_S * work + _BYTE_S * moved)
+    return result

@@ -1,0 +1,92 @@
+"""Sums over the kernels of networks: of architectures by the thousand, of files one by one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mobinas.arch.architecture import Architecture
+from mobinas.graph.lowering import lower
+from predictors.cells import CellSums
+from predictors.kernels import Kernel, kernel_of
+from predictors.layout import calls_of_graph
+from predictors.model_calls import calls_of_model
+
+if TYPE_CHECKING:
+    import onnx
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a target's runtime lays tensors out.
+
+    Attributes:
+        block: Channels per block; 1 where it knows the plain layout alone.
+        batch: Images per inference.
+    """
+
+    block: int = 1
+    batch: int = 1
+
+
+def kernels_of(model: "Path | onnx.ModelProto | Architecture", layout: Layout) -> list[Kernel]:
+    """The kernels of a model as a target's runtime executes it.
+
+    Raises:
+        PredictorError: Open shapes.
+        MeasurementError: Not a model, or one that this machine's runtime cannot execute.
+    """
+    if isinstance(model, Architecture):
+        calls = calls_of_graph(lower(model), layout.block, layout.batch)
+    else:
+        from predictors.runners.base import ModelFile
+
+        proto = ModelFile.of(model).load() if isinstance(model, Path) else model
+        calls = calls_of_model(proto, layout.block, layout.batch)
+    return [kernel_of(call) for call in calls]
+
+
+class Adder:
+    """Adds up what kernels contribute, remembering what each one does."""
+
+    def __init__(self, columns: Callable[[Sequence[Kernel]], Floats]) -> None:
+        """Takes what kernels contribute: [n, columns]."""
+        self._columns = columns
+        self._rows: dict[Kernel, Floats] = {}
+        self.width = columns([]).shape[1]
+
+    def sum_of(self, kernels: Sequence[Kernel]) -> Floats:
+        """[columns]."""
+        new = list(dict.fromkeys(kernel for kernel in kernels if kernel not in self._rows))
+        if new:
+            self._rows.update(zip(new, self._columns(new), strict=True))
+        total = np.zeros(self.width)
+        for kernel in kernels:
+            total += self._rows[kernel]
+        return total
+
+
+class NetworkSums:
+    """Sums over the kernels of models."""
+
+    def __init__(self, layout: Layout, columns: Callable[[Sequence[Kernel]], Floats]) -> None:
+        """Takes how a target lays tensors out, and what kernels contribute: [n, columns]."""
+        self.layout = layout
+        self._adder = Adder(columns)
+        self._cells = CellSums(layout.block, layout.batch, self._adder.sum_of, self._adder.width)
+
+    def of(self, models: "Sequence[Path | onnx.ModelProto | Architecture]") -> Floats:
+        """[n, columns]."""
+        sums = np.empty((len(models), self._adder.width))
+        places = [i for i, model in enumerate(models) if isinstance(model, Architecture)]
+        sums[places], filled = self._cells.of([m for m in models if isinstance(m, Architecture)])
+        done = set(np.array(places, dtype=np.int64)[filled].tolist())
+        for i, model in enumerate(models):
+            if i not in done:
+                sums[i] = self._adder.sum_of(kernels_of(model, self.layout))
+        return sums
