@@ -26,6 +26,9 @@ def measure(
     runner: Runner | None = None,
     rounds: int = 8,
     block_s: float = 0.02,
+    interval_half_width: float = 0.02,
+    max_rounds: int = 24,
+    budget_s: float | None = None,
     log: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -36,8 +39,12 @@ def measure(
         models: Files, models in memory, or architectures (written with seeded weights).
         target: Under which settings.
         runner: How to reach the device; by default what the target asks for.
-        rounds: Blocks of samples per model, spread over time.
+        rounds: Blocks of samples per model at least, spread over time and over two processes.
         block_s: Length of a block in seconds.
+        interval_half_width: Of the 95 % interval, relative to the median: models whose interval is wider get
+            further rounds.
+        max_rounds: Blocks per model at most, unless `rounds` are more.
+        budget_s: Seconds after which no further rounds are added.
         log: A JSONL file. Measurements in it of the same file, target, host and runtime version are reused;
             each new one is appended as soon as it is final, so a killed call continues from there.
         seed: Of the order in which models take turns.
@@ -65,7 +72,15 @@ def measure(
 
     if todo:
         level_s = next((m.reference_level_s for m in known.values() if _key(m)[1:] == setting), None)
-        plan = MeasuringPlan(rounds, block_s, seed, reference_level_s=level_s)
+        plan = MeasuringPlan(
+            rounds,
+            block_s,
+            seed,
+            reference_level_s=level_s,
+            interval_half_width=interval_half_width,
+            max_rounds=max_rounds,
+            budget_s=budget_s,
+        )
         runner.measure(todo, target, plan, keep, progress)
     for file in todo:
         if (file.file_sha256, *setting) not in known:

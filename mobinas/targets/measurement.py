@@ -1,23 +1,17 @@
 """A measurement: the raw samples of one model file on one target, and what follows from them."""
 
 import math
-import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from mobinas.errors import MeasurementError, did_you_mean
-from mobinas.targets import KernelTime, block_statistic, read_kernels
+from mobinas.targets import KernelTime, read_kernels
+from mobinas.targets.spread import block_values, interval
 from mobinas.targets.target import Statistic
 
 Verdict = Literal["steady", "unstable"]
-
-# Fewer blocks than this say nothing about how blocks differ; the range of the samples stands in then.
-_MIN_BLOCKS_TO_RESAMPLE = 3
-_RESAMPLES = 2000
-_INTERVAL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +36,8 @@ class Measurement:
         name: For people; no part of any comparison.
         kernels: The nodes that the runtime executed, in order, corrected for the machine's speed as
             the blocks are; empty where it does not tell.
+        blocks_per_process: How many of the blocks, in their order, come from each process that measured;
+            empty for a single one.
 
     Raises:
         MeasurementError: No samples, or one that is not finite and positive, or blocks that do not pair up.
@@ -61,6 +57,7 @@ class Measurement:
     reference_level_s: float | None = None
     name: str = ""
     kernels: tuple[KernelTime, ...] = ()
+    blocks_per_process: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -79,6 +76,13 @@ class Measurement:
                 "reference blocks must pair up with the blocks, and need a reference level"
             )
         read_kernels(self.kernels)
+        counts = self.blocks_per_process
+        if counts and not (
+            all(type(n) is int and n > 0 for n in counts) and sum(counts) == len(self.blocks_s)
+        ):
+            raise MeasurementError(
+                f"blocks_per_process is {counts}; it must add up to the {len(self.blocks_s)} blocks"
+            )
         if type(self.warmup_samples) is not int or self.warmup_samples < 0:
             raise MeasurementError(f"warmup_samples is {self.warmup_samples!r}; it must be 0 or more")
         for key, choices in (("verdict", Verdict), ("statistic", Statistic)):
@@ -99,30 +103,20 @@ class Measurement:
 
     @property
     def block_values_s(self) -> tuple[float, ...]:
-        """Each block's statistic in seconds, corrected for the machine's speed at that moment.
-
-        With a reference, a block counts as the ratio of its fastest sample to the reference's fastest one,
-        times the reference level: disturbances only add time, so the fastest samples tell the ratio best.
-        Between two measurements of 120 networks on a machine with three times more work than cores, raw
-        medians differed by 25 % (standard deviation), medians of paired ratios by 12 %, these by 8 %.
-        """
-        if not self.reference_blocks_s or self.reference_level_s is None:
-            return tuple(block_statistic(block, self.statistic) for block in self.blocks_s)
-        pairs = zip(self.blocks_s, self.reference_blocks_s, strict=True)
-        return tuple(self.reference_level_s * min(block) / min(reference) for block, reference in pairs)
+        """Each block's statistic in seconds, corrected for the machine's speed; see `block_values`."""
+        return block_values(self.blocks_s, self.reference_blocks_s, self.reference_level_s, self.statistic)
 
     @property
     def interval_s(self) -> tuple[float, float]:
-        """95 % interval of `median_s` in seconds, from resampling whole blocks (fixed seed).
+        """95 % interval of `median_s` in seconds, from resampling processes and whole blocks (fixed seed).
 
         Samples within a block share the machine's state, so resampling them would give far too narrow an
-        interval. With fewer than three blocks it reaches over all samples. An error of the reference level
-        would scale all latencies of a host alike, and is not in it.
+        interval. With fewer than three blocks of a single process it reaches over all samples. An error of
+        the reference level would scale all latencies of a host alike, and is not in it.
         """
-        if len(self.blocks_s) < _MIN_BLOCKS_TO_RESAMPLE:
-            values = (*self.samples_s, *self.block_values_s)
-            return min(values), max(values)
-        return _resampled_interval(self.block_values_s)
+        ends_s = interval(self.block_values_s, self.blocks_per_process)
+        values = (*self.samples_s, *self.block_values_s)
+        return ends_s or (min(values), max(values))
 
     @property
     def p95_s(self) -> float:
@@ -160,18 +154,11 @@ class Measurement:
                 for key in ("blocks_s", "reference_blocks_s")
                 if key in data
             }
+            nested["blocks_per_process"] = tuple(data.get("blocks_per_process", ()))
             nested["kernels"] = read_kernels(data.get("kernels", ()))
             return cls(**{**data, **nested})
         except TypeError as error:
             raise MeasurementError(f"not a measurement: {error}") from None
-
-
-@lru_cache(maxsize=4096)
-def _resampled_interval(values: tuple[float, ...]) -> tuple[float, float]:
-    rng = random.Random(0)
-    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
-    tail = round((1 - _INTERVAL) / 2 * _RESAMPLES)
-    return medians[tail], medians[-1 - tail]
 
 
 def check_compatible(measurements: Sequence[Measurement]) -> None:

@@ -177,6 +177,7 @@ def measurement_of(
         reference_level_s=timed.reference_level_s,
         name=model.name,
         kernels=timed.kernels,
+        blocks_per_process=timed.blocks_per_process,
     )
     low_s, high_s = seen.interval_s
     trusted = (high_s - low_s) / 2 <= _TRUSTED_HALF_WIDTH * seen.median_s

@@ -49,7 +49,7 @@ def write_kit(path: Path, models: Sequence[ModelFile], target: Target, plan: Mea
     """
     reference = reference_model().SerializeToString(deterministic=True)
     files = [(model.name, model.content()) for model in models]
-    line = request_line(target.to_json(), asdict(plan), reference, files)
+    line = request_line(target, asdict(plan), reference, files)
     contents = {
         _WORKER: worker_archive(),
         _REQUEST: b"".join([line, reference, *(data for _, data in files)]),
@@ -78,7 +78,7 @@ def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile],
             changed.
     """
     line, models = _asked(path)
-    if json.loads(line)["target"] != json.loads(request_line(target.to_json(), {}, b"", ()))["target"]:
+    if json.loads(line)["target"] != json.loads(request_line(target, {}, b"", ()))["target"]:
         raise MeasurementError(f"{path} was written for other settings than those of target '{target.name}'")
     sealed, end = _answered(result)
     if end.get("request_sha256") != hashlib.sha256(line).hexdigest():

@@ -118,13 +118,14 @@ def test_the_local_runner_measures_with_a_reference(tmp_path: Path) -> None:
         MODELS[:2],
         Target.local(),
         rounds=3,
+        max_rounds=4,
         block_s=0.002,
         log=log,
         progress=lambda done, total, text: seen.append(done),
     )
     assert seen
     for m in first:
-        assert len(m.blocks_s) == 3
+        assert len(m.blocks_s) == sum(m.blocks_per_process) and m.blocks_per_process[:2] == (2, 1)
         assert [len(b) for b in m.blocks_s] == [len(b) for b in m.reference_blocks_s]
         assert m.warmup_samples > 0
         assert m.interval_s[0] <= m.median_s <= m.interval_s[1]
