@@ -4,14 +4,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from mobinas.errors import MeasurementError, did_you_mean
 from mobinas.targets import KernelTime, read_kernels
 from mobinas.targets.spread import block_values, interval
 from mobinas.targets.target import Statistic
-
-Verdict = Literal["steady", "unstable"]
+from mobinas.targets.verdict import REMEDIES, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Measurement:
         statistic: What stands for a block, from the target.
         warmup_samples: Inferences before the first sample.
         started_at: ISO 8601, UTC.
-        verdict: ``unstable`` where the blocks disagree so much that the latency should not be trusted.
+        verdict: Other than ``steady`` where the latency should not be trusted; see `verdict_of`.
         reference_blocks_s: Seconds of the reference model, each right after the sample at the same place of
             `blocks_s`; empty if none ran.
         reference_level_s: What the reference model takes on this host; one value for all measurements that
@@ -38,6 +37,9 @@ class Measurement:
             the blocks are; empty where it does not tell.
         blocks_per_process: How many of the blocks, in their order, come from each process that measured;
             empty for a single one.
+        clock_error: A tick of the clock, relative to the shortest sample.
+        waited: Share of the time for which the measuring process was ready to run but had no CPU; 0 where the
+            system does not tell.
 
     Raises:
         MeasurementError: No samples, or one that is not finite and positive, or blocks that do not pair up.
@@ -58,6 +60,8 @@ class Measurement:
     name: str = ""
     kernels: tuple[KernelTime, ...] = ()
     blocks_per_process: tuple[int, ...] = ()
+    clock_error: float = 0.0
+    waited: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -83,6 +87,10 @@ class Measurement:
             raise MeasurementError(
                 f"blocks_per_process is {counts}; it must add up to the {len(self.blocks_s)} blocks"
             )
+        for key in ("clock_error", "waited"):
+            share = getattr(self, key)
+            if type(share) is not float or not 0 <= share < math.inf:
+                raise MeasurementError(f"{key} is {share!r}; it must be 0 or more")
         if type(self.warmup_samples) is not int or self.warmup_samples < 0:
             raise MeasurementError(f"warmup_samples is {self.warmup_samples!r}; it must be 0 or more")
         for key, choices in (("verdict", Verdict), ("statistic", Statistic)):
@@ -126,10 +134,8 @@ class Measurement:
 
     @property
     def remedy(self) -> str:
-        """What to do about an unstable measurement; empty for a steady one."""
-        if self.verdict == "steady":
-            return ""
-        return "stop other programs, fix the CPU's frequency or affinity, and measure with more rounds"
+        """What to do about a measurement that is not to be trusted; empty for a steady one."""
+        return REMEDIES[self.verdict]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back to an equal measurement."""

@@ -38,8 +38,9 @@ def interval(values: tuple[float, ...], per_process: tuple[int, ...] = ()) -> tu
     """95 % interval of the median of block values, from resampling with a fixed seed.
 
     Blocks of one process share its layout of memory, so whole processes are drawn first, then blocks within
-    each. Few processes scatter less around their own median than around the true one: k of them by a factor
-    of sqrt(1 - 1 / k), by which the interval is stretched.
+    each. What k processes show is stretched by sqrt(2 (k + 1) / (k - 1)), so that the interval holds a
+    repeat, which scatters as well, though few processes tell little of how they scatter: with processes that
+    scatter as blocks do, it held 90 % of simulated repeats for k from 2 to 6.
 
     Args:
         values: One per block, in the order of time.
@@ -65,7 +66,7 @@ def interval(values: tuple[float, ...], per_process: tuple[int, ...] = ()) -> tu
     ]
     low, high = _middle(medians)
     median, k = statistics.median(values), len(processes)
-    stretch = math.sqrt(k / (k - 1))
+    stretch = math.sqrt(2 * (k + 1) / (k - 1))
     # Ratios are alike above and below, and a latency stays above 0.
     return median * min(1.0, low / median) ** stretch, median * max(1.0, high / median) ** stretch
 

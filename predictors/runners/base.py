@@ -11,13 +11,11 @@ from mobinas.errors import MeasurementError
 from mobinas.progress import Progress
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
+from mobinas.targets.verdict import verdict_of
 from predictors.worker.measuring import MeasuringPlan, Timed
 
 if TYPE_CHECKING:
     import onnx
-
-# Half of the 95 % interval, relative to the median.
-_TRUSTED_HALF_WIDTH = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,7 @@ def measurement_of(
         name=model.name,
         kernels=timed.kernels,
         blocks_per_process=timed.blocks_per_process,
+        clock_error=timed.clock_error,
+        waited=timed.waited,
     )
-    low_s, high_s = seen.interval_s
-    trusted = (high_s - low_s) / 2 <= _TRUSTED_HALF_WIDTH * seen.median_s
-    return replace(seen, verdict="steady" if trusted else "unstable")
+    return replace(seen, verdict=verdict_of(seen))

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from mobinas.errors import MeasurementError
 from mobinas.runtime import SessionSettings, first_line, open_session
 from mobinas.targets import KernelTime, block_statistic
-from predictors.worker.host import bound_to
+from predictors.worker.host import Waiting, bound_to
 from predictors.worker.rounds import Block, Outcome, run_rounds
 from predictors.worker.timing import SessionTimer, Stopwatch
 from predictors.worker.trace import trace
@@ -97,6 +97,8 @@ class Timed(NamedTuple):
     started_at: str
     kernels: tuple[KernelTime, ...] = ()
     blocks_per_process: tuple[int, ...] = ()
+    clock_error: float = 0.0
+    waited: float = 0.0
 
 
 def measure_group(
@@ -132,6 +134,7 @@ def measure_group(
         started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
         timers = [_timer(model, beside, settings, plan) for model in models]
         warmups = [timer.warm_up() for timer in timers]
+        waiting = Waiting()
         outcome = run_rounds(
             timers,
             rounds=plan.rounds,
@@ -140,6 +143,7 @@ def measure_group(
             rng=random.Random(plan.seed),
             after_round=after_round,
         )
+        waited = waiting.share()
         level_s = plan.reference_level_s or _level(outcome, settings.statistic)
         return [
             Timed(
@@ -150,6 +154,8 @@ def measure_group(
                 started_at,
                 _kernels(model, timers[i], beside, settings, plan, level_s),
                 (len(outcome.rounds),),
+                timers[i].clock_error,
+                waited,
             )
             for i, model in enumerate(models)
         ]

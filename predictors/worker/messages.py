@@ -95,6 +95,8 @@ def timed_of(message: Mapping[str, Any]) -> Timed:
             started_at=str(message["started_at"]),
             kernels=read_kernels(message["kernels"]),
             blocks_per_process=tuple(map(int, message["blocks_per_process"])),
+            clock_error=float(message["clock_error"]),
+            waited=float(message["waited"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MeasurementError(f"the worker's answer is not a measurement: {error}") from error

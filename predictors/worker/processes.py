@@ -102,6 +102,8 @@ def _merged(parts: Sequence[Timed]) -> Timed:
         reference_blocks_s=tuple(block for part in parts for block in part.reference_blocks_s),
         warmup_samples=sum(part.warmup_samples for part in parts),
         blocks_per_process=tuple(len(part.blocks_s) for part in parts),
+        clock_error=max(part.clock_error for part in parts),
+        waited=max(part.waited for part in parts),
     )
 
 

@@ -23,7 +23,7 @@ from predictors.runners.fake import FakeRunner, fake_latency_s
 from predictors.runners.local import LocalRunner
 from predictors.runners.reference import reference_model
 from predictors.sampling import sample_for_profile
-from predictors.worker.timing import SessionTimer, Stopwatch
+from predictors.worker.timing import SessionTimer, Stopwatch, tick_of
 
 SPACE = SearchSpace(Task(10, 1), (8, 16), (3, 4), (2, 4), (op_set("darts"),))
 MODELS = sample_for_profile(SPACE, 6, random.Random(0))
@@ -169,7 +169,23 @@ def test_a_coarse_clock_is_met_by_longer_samples() -> None:
     timer.warm_up()
     own, other = timer.block()
     assert own == pytest.approx([7e-5] * len(own), rel=0.01)
-    assert len(own) == len(other) == 5
+    assert other == pytest.approx([3e-4] * 5, rel=0.02)
+    assert len(own) == 5
+    assert timer.clock_error < 0.01
+
+
+def test_a_clock_too_coarse_for_any_sample_is_told() -> None:
+    clock = [0.0]
+    reference = stopwatch(clock, 3e-4, 0.05)
+    reference.warm_up()
+    timer = SessionTimer(stopwatch(clock, 7e-5, 0.05), reference, 0.01)
+    timer.warm_up()
+    assert timer.clock_error > 0.1
+
+
+def test_a_tick_is_what_the_clock_shows() -> None:
+    ticking = iter(k // 3 * 0.25 for k in range(1000))
+    assert tick_of(lambda: next(ticking)) == 0.25
 
 
 def test_the_reference_model_never_changes() -> None:
