@@ -3,11 +3,12 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
 
 from mobinas.errors import MeasurementError, did_you_mean
 from mobinas.targets import KernelTime, read_kernels
+from mobinas.targets.resources import Resources
 from mobinas.targets.spread import block_values, interval
 from mobinas.targets.target import Statistic
 from mobinas.targets.verdict import REMEDIES, Verdict
@@ -40,6 +41,7 @@ class Measurement:
         clock_error: A tick of the clock, relative to the shortest sample.
         waited: Share of the time for which the measuring process was ready to run but had no CPU; 0 where the
             system does not tell.
+        resources: What the model takes beside time, or why that is not known.
 
     Raises:
         MeasurementError: No samples, or one that is not finite and positive, or blocks that do not pair up.
@@ -62,11 +64,12 @@ class Measurement:
     blocks_per_process: tuple[int, ...] = ()
     clock_error: float = 0.0
     waited: float = 0.0
+    resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.type in (str, "str") and not isinstance(getattr(self, field.name), str):
-                raise MeasurementError(f"{field.name} is {getattr(self, field.name)!r}; it must be text")
+        for own in fields(self):
+            if own.type in (str, "str") and not isinstance(getattr(self, own.name), str):
+                raise MeasurementError(f"{own.name} is {getattr(self, own.name)!r}; it must be text")
         if not self.blocks_s or not all(self.blocks_s):
             raise MeasurementError("a measurement needs at least one block of at least one sample")
         level_s = () if self.reference_level_s is None else (self.reference_level_s,)
@@ -139,7 +142,7 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back to an equal measurement."""
-        return asdict(self)
+        return {**asdict(self), "resources": self.resources.to_json()}
 
     @classmethod
     def from_json(cls, data: Any) -> "Measurement":
@@ -150,7 +153,7 @@ class Measurement:
         """
         if not isinstance(data, Mapping):
             raise MeasurementError(f"a measurement is an object, not {type(data).__name__}")
-        known = [field.name for field in fields(cls)]
+        known = [own.name for own in fields(cls)]
         for key in data:
             if key not in known:
                 raise MeasurementError(f"unknown measurement field '{key}'{did_you_mean(str(key), known)}")
@@ -161,6 +164,7 @@ class Measurement:
                 if key in data
             }
             nested["blocks_per_process"] = tuple(data.get("blocks_per_process", ()))
+            nested["resources"] = Resources.from_json(data.get("resources", {}))
             nested["kernels"] = read_kernels(data.get("kernels", ()))
             return cls(**{**data, **nested})
         except TypeError as error:

@@ -6,7 +6,10 @@ from functools import lru_cache
 from importlib import resources
 
 # What the worker imports beside its own package, onnxruntime and NumPy.
-_SOURCES = {"mobinas": ("errors.py", "runtime.py"), "mobinas.targets": ("__init__.py", "spread.py")}
+_SOURCES = {
+    "mobinas": ("errors.py", "runtime.py"),
+    "mobinas.targets": ("__init__.py", "resources.py", "spread.py"),
+}
 _WORKER = "predictors.worker"
 _MAIN = "import sys\n\nfrom predictors.worker.answering import main\n\nsys.exit(main())\n"
 _STUB = '"""Part of the measuring worker."""\n'

@@ -10,6 +10,7 @@ from mobinas.arch.architecture import Architecture
 from mobinas.errors import MeasurementError
 from mobinas.progress import Progress
 from mobinas.targets.measurement import Measurement
+from mobinas.targets.resources import reading
 from mobinas.targets.target import Target
 from mobinas.targets.verdict import verdict_of
 from predictors.worker.measuring import MeasuringPlan, Timed
@@ -70,15 +71,33 @@ class ModelFile:
         digest = structure_digest(_parse(data, Path(name)))
         return cls(name, data, digest, hashlib.sha256(data).hexdigest())
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the file and those beside it that hold its weights.
+
+        Raises:
+            MeasurementError: One is missing.
+        """
+        if isinstance(self.source, bytes):
+            return len(self.source)
+        return sum(map(_size_bytes, (self.source, *self._beside())))
+
+    def _beside(self) -> list[Path]:
+        """Files that hold weights."""
+        if isinstance(self.source, bytes):
+            folder = Path()
+        else:
+            folder = self.source.parent
+        entries = (entry for tensor in self.load().graph.initializer for entry in tensor.external_data)
+        return sorted({folder / entry.value for entry in entries if entry.key == "location"})
+
     def content(self) -> bytes:
         """The bytes of the file, for another machine.
 
         Raises:
             MeasurementError: The file is missing, or its weights lie in files beside it.
         """
-        from onnx.external_data_helper import uses_external_data
-
-        if any(map(uses_external_data, self.load().graph.initializer)):
+        if self._beside():
             raise MeasurementError(
                 f"{self.name} keeps weights in files beside it; save it as one file to measure it elsewhere"
             )
@@ -100,6 +119,13 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise MeasurementError(f"cannot read model file {path}: {error.strerror}") from error
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise MeasurementError(f"cannot read {path}, which holds weights: {error.strerror}") from error
 
 
 def _parse(data: bytes, path: Path) -> "onnx.ModelProto":
@@ -178,5 +204,6 @@ def measurement_of(
         blocks_per_process=timed.blocks_per_process,
         clock_error=timed.clock_error,
         waited=timed.waited,
+        resources=replace(timed.resources, size_bytes=reading(model.size_bytes)),
     )
     return replace(seen, verdict=verdict_of(seen))

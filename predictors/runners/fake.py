@@ -9,6 +9,7 @@ import numpy as np
 
 from mobinas.progress import Progress
 from mobinas.targets.measurement import Measurement
+from mobinas.targets.resources import Reading, Resources, reading
 from mobinas.targets.target import Target
 from predictors.kernels import Kernel, kernels_of_model
 from predictors.runners.base import ModelFile, OnResult
@@ -22,6 +23,7 @@ _OTHER_SECONDS_PER_WORK = 1 / 5e9
 _SECONDS_PER_BYTE = 1 / 20e9
 _NOISE = 0.005
 _SAMPLES = 5
+_NOTHING = Reading(None, "the fake device takes none")
 
 
 class FakeRunner:
@@ -69,6 +71,7 @@ class FakeRunner:
             started_at="1970-01-01T00:00:00+00:00",
             statistic=target.statistic,
             name=model.name,
+            resources=Resources(reading(model.size_bytes), _NOTHING, _NOTHING),
         )
 
 

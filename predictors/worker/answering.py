@@ -75,7 +75,8 @@ def _measure(
     plan = MeasuringPlan(**request["plan"])
 
     def measured(model: int, timed: Timed) -> None:
-        seal(_say(out, {"kind": "measured", "model": model, **timed._asdict()}))
+        seen = {**timed._asdict(), "resources": timed.resources.to_json()}
+        seal(_say(out, {"kind": "measured", "model": model, **seen}))
 
     def progress(done: int, total: int, text: str) -> None:
         _say(out, {"kind": "progress", "done": done, "total": total, "text": text})

@@ -13,7 +13,10 @@ from typing import NamedTuple, Protocol
 from mobinas.errors import MeasurementError
 from mobinas.runtime import SessionSettings, first_line, open_session
 from mobinas.targets import KernelTime, block_statistic
+from mobinas.targets.resources import Reading, Resources
+from predictors.worker.energy import energy_of
 from predictors.worker.host import Waiting, bound_to
+from predictors.worker.memory import PeakMemory
 from predictors.worker.rounds import Block, Outcome, run_rounds
 from predictors.worker.timing import SessionTimer, Stopwatch
 from predictors.worker.trace import trace
@@ -41,6 +44,7 @@ class MeasuringPlan:
         max_rounds: Blocks per model at most, unless `rounds` are more.
         budget_s: Seconds for the whole call after which no further rounds are added; the least ones are
             always made.
+        energy: Measure the energy per inference too, where the system tells.
     """
 
     rounds: int = 6
@@ -55,6 +59,7 @@ class MeasuringPlan:
     interval_half_width: float = 0.02
     max_rounds: int = 24
     budget_s: float | None = None
+    energy: bool = True
 
     def __post_init__(self) -> None:
         counts = {"rounds": 1, "max_repeats": 0, "group_size": 1, "trace_runs": 0, "processes": 1}
@@ -99,6 +104,7 @@ class Timed(NamedTuple):
     blocks_per_process: tuple[int, ...] = ()
     clock_error: float = 0.0
     waited: float = 0.0
+    resources: Resources = Resources()
 
 
 def measure_group(
@@ -132,7 +138,7 @@ def measure_group(
         beside = Stopwatch(open_session(reference, settings), settings, plan.seed)
         beside.warm_up()
         started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        timers = [_timer(model, beside, settings, plan) for model in models]
+        timers, peaks = zip(*(_timer(model, beside, settings, plan) for model in models))
         warmups = [timer.warm_up() for timer in timers]
         waiting = Waiting()
         outcome = run_rounds(
@@ -156,12 +162,17 @@ def measure_group(
                 (len(outcome.rounds),),
                 timers[i].clock_error,
                 waited,
+                Resources(peak_memory_bytes=peaks[i], energy_j=_energy(timers[i], settings, plan)),
             )
             for i, model in enumerate(models)
         ]
 
 
-def _timer(model: Model, reference: Stopwatch, settings: DeviceSettings, plan: MeasuringPlan) -> SessionTimer:
+def _timer(
+    model: Model, reference: Stopwatch, settings: DeviceSettings, plan: MeasuringPlan
+) -> tuple[SessionTimer, Reading]:
+    """A timer, and the memory that opening the model and its first run take."""
+    memory = PeakMemory()
     try:
         stopwatch = Stopwatch(open_session(model.path, settings), settings, plan.seed)
     except MeasurementError as error:
@@ -171,7 +182,17 @@ def _timer(model: Model, reference: Stopwatch, settings: DeviceSettings, plan: M
     except Exception as error:
         # onnxruntime's exceptions share no base below Exception.
         raise MeasurementError(f"{model.name} opens but does not run: {first_line(error)}") from error
-    return SessionTimer(stopwatch, reference, plan.block_s)
+    return SessionTimer(stopwatch, reference, plan.block_s), memory.reading()
+
+
+def _energy(timer: SessionTimer, settings: DeviceSettings, plan: MeasuringPlan) -> Reading:
+    if not plan.energy:
+        return Reading()
+    if settings.provider != "CPUExecutionProvider":
+        return Reading(
+            None, f"the energy counters are the processor's, and {settings.provider} may run beside it"
+        )
+    return energy_of(timer.run, timer.once_s)
 
 
 def _kernels(

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from mobinas.errors import MeasurementError
 from mobinas.targets import read_kernels
+from mobinas.targets.resources import Resources
 from predictors.worker import PROTOCOL
 from predictors.worker.measuring import DeviceSettings, Timed
 
@@ -97,6 +98,7 @@ def timed_of(message: Mapping[str, Any]) -> Timed:
             blocks_per_process=tuple(map(int, message["blocks_per_process"])),
             clock_error=float(message["clock_error"]),
             waited=float(message["waited"]),
+            resources=Resources.from_json(message["resources"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MeasurementError(f"the worker's answer is not a measurement: {error}") from error

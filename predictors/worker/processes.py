@@ -93,6 +93,7 @@ def _part(plan: MeasuringPlan, done: Sequence[int]) -> MeasuringPlan:
         rounds=max(1, rounds),
         seed=plan.seed + len(done),
         trace_runs=0 if done else plan.trace_runs,
+        energy=plan.energy and not done,
     )
 
 

@@ -109,6 +109,10 @@ class SessionTimer:
         """Seconds of one inference, roughly, after the warm-up."""
         return self._model.once_s
 
+    def run(self, runs: int) -> None:
+        """Runs the model that often."""
+        self._model.time(runs)
+
     def warm_up(self) -> int:
         """Warms the model up and fixes how many inferences a sample spans and how many pairs a block has."""
         count = self._model.warm_up()
