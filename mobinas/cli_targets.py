@@ -18,6 +18,10 @@ target_app = typer.Typer(
 _Name = Annotated[str, typer.Argument(help="A known target, or a target .toml.", metavar="T")]
 _On = Annotated[str, typer.Option("--target", help="A known target, or a target .toml.", metavar="T")]
 _Rounds = Annotated[int, typer.Option(help="Blocks of samples, spread over time.", min=3)]
+_Bind = Annotated[
+    list[str] | None,
+    typer.Option(help="The size of an open dimension; may be repeated.", metavar="NAME=SIZE"),
+]
 _CHECK_ROUNDS = 12
 # Of `Resources`: the field, its name for people, and what it is multiplied by for them.
 _SHOWN = (
@@ -32,6 +36,7 @@ class _How(TypedDict):
     max_rounds: int
     budget_s: float | None
     log: Path | None
+    bindings: dict[str, int]
     interval_half_width: float
 
 
@@ -166,6 +171,7 @@ def measure(
     budget_s: Annotated[
         float | None, typer.Option(help="Seconds after which no further blocks are added.")
     ] = None,
+    bind: _Bind = None,
     throughput_batch: Annotated[
         int | None, typer.Option(help="Also measure images per second at this batch.", min=1)
     ] = None,
@@ -180,7 +186,14 @@ def measure(
     from predictors.measure import measure as measure_models
 
     found = find_target(target)
-    how = _How(rounds=rounds, max_rounds=max_rounds, budget_s=budget_s, log=log, interval_half_width=0.02)
+    how = _How(
+        rounds=rounds,
+        max_rounds=max_rounds,
+        budget_s=budget_s,
+        log=log,
+        bindings=_bindings(bind),
+        interval_half_width=0.02,
+    )
     with console_reporter().step(1, 1, f"measure {len(models)} model(s) on {found.name}") as progress:
         seen = measure_models(models, found, progress=progress, **how)
     typer.echo("| model | median, ms | 95 % interval | 95th percentile | samples | verdict |")
@@ -202,13 +215,16 @@ def predict(
     models: Annotated[list[Path], typer.Argument(help="ONNX files.", metavar="MODEL.onnx ...")],
     target: _On = "local",
     kinds: Annotated[int, typer.Option(help="Kinds of kernel to list, costliest first.", min=0)] = 5,
+    bind: _Bind = None,
 ) -> None:
     """Predicts the latency of models on a target that has a profile, without running them."""
     from mobinas.targets.registry import locate
     from predictors.profile import load_profile
+    from predictors.runners import ModelFile
 
     predictor = load_profile(*locate(target))
-    predicted = predictor.predict(models)
+    loaded = [ModelFile.of(path, _bindings(bind)).load() for path in models] if bind else models
+    predicted = predictor.predict(loaded)
     typer.echo(f"on {predictor.host}, {predictor.runtime_version}:")
     low_s, high_s = predicted.interval_s
     for i, path in enumerate(models):
@@ -218,7 +234,7 @@ def predict(
         )
         if not predicted.in_distribution[i]:
             typer.echo(f"  unlike what was profiled; measure it: mobinas measure {path} --target {target}")
-        for kind, cost in list(predictor.cost_by_kind(path).items())[:kinds]:
+        for kind, cost in list(predictor.cost_by_kind(loaded[i]).items())[:kinds]:
             typer.echo(
                 f"  {kind}: {cost.count} x, {1e3 * cost.latency_s:.3f} ms, {cost.latency_s / mean_s:.0%}"
             )
@@ -262,6 +278,18 @@ def _tell_throughput(models: list[Path], target: "Target", batch: int, how: "_Ho
         )
     for reason in reasons:
         typer.echo(reason)
+
+
+def _bindings(bind: list[str] | None) -> dict[str, int]:
+    from mobinas.errors import MeasurementError
+
+    found = {}
+    for one in bind or ():
+        name, _, size = one.rpartition("=")
+        if not name or not size.isdecimal():
+            raise MeasurementError(f"--bind {one}: it must be a name and a size, such as height=224")
+        found[name] = int(size)
+    return found
 
 
 def _tell(predictor: "LatencyPredictor") -> None:

@@ -61,6 +61,22 @@ def test_a_device_is_named_profiled_and_asked(home: Path, tmp_path: Path) -> Non
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
+def test_open_sizes_are_bound_to_measure_and_predict(tmp_path: Path) -> None:
+    said("target", "profile", "fake", "--networks", "16")
+    model = onnx.load(written(tmp_path / "net.onnx", sample(0)))
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"size{axis}"
+    del model.graph.value_info[:]
+    onnx.save(model, tmp_path / "open.onnx")
+    latencies_ms = {}
+    for size in (8, 32):
+        bind = ("--bind", f"size2={size}", "--bind", f"size3={size}", "--target", "fake")
+        answer = said("predict", tmp_path / "open.onnx", *bind)
+        latencies_ms[size] = float(answer.split("open.onnx: ")[1].split(" ms")[0])
+        assert "verdict" in said("measure", tmp_path / "open.onnx", *bind)
+    assert latencies_ms[8] < latencies_ms[32]
+
+
 def test_what_models_take_beside_time_is_told(tmp_path: Path) -> None:
     open_batch = written(tmp_path / "open.onnx", sample(0))
     fixed = onnx.load(open_batch)
@@ -102,6 +118,8 @@ def test_check_runs_the_reference_model() -> None:
         (("target", "add", "x", "--threads", "0"), TargetError, "threads is 0"),
         (("target", "show", "loca"), TargetError, "did you mean 'local'"),
         (("predict", "x.onnx"), PredictorError, "mobinas target profile local"),
+        (("measure", "x.onnx", "--bind", "height"), MeasurementError, "such as height=224"),
+        (("measure", "x.onnx", "--bind", "=3"), MeasurementError, "such as height=224"),
         (("measure", "gone.onnx", "--target", "fake"), MeasurementError, "gone.onnx"),
     ],
 )

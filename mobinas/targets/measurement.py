@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
 
 from mobinas.errors import MeasurementError, did_you_mean
-from mobinas.targets import KernelTime, read_kernels
+from mobinas.targets import Bindings, KernelTime, read_bindings, read_kernels
 from mobinas.targets.resources import Resources
 from mobinas.targets.spread import block_values, interval
 from mobinas.targets.target import Statistic
@@ -34,6 +34,7 @@ class Measurement:
         reference_level_s: What the reference model takes on this host; one value for all measurements that
             are to be compared. Needed where there are reference blocks.
         name: For people; no part of any comparison.
+        bindings: Sizes that were given to open dimensions, by their names.
         kernels: The nodes that the runtime executed, in order, corrected for the machine's speed as
             the blocks are; empty where it does not tell.
         blocks_per_process: How many of the blocks, in their order, come from each process that measured;
@@ -60,6 +61,7 @@ class Measurement:
     reference_blocks_s: tuple[tuple[float, ...], ...] = ()
     reference_level_s: float | None = None
     name: str = ""
+    bindings: Bindings = ()
     kernels: tuple[KernelTime, ...] = ()
     blocks_per_process: tuple[int, ...] = ()
     clock_error: float = 0.0
@@ -83,6 +85,7 @@ class Measurement:
                 "reference blocks must pair up with the blocks, and need a reference level"
             )
         read_kernels(self.kernels)
+        read_bindings(dict(self.bindings))
         counts = self.blocks_per_process
         if counts and not (
             all(type(n) is int and n > 0 for n in counts) and sum(counts) == len(self.blocks_s)
@@ -142,7 +145,11 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back to an equal measurement."""
-        return {**asdict(self), "resources": self.resources.to_json()}
+        return {
+            **asdict(self),
+            "resources": self.resources.to_json(),
+            "bindings": dict(self.bindings),
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> "Measurement":
@@ -165,6 +172,7 @@ class Measurement:
             }
             nested["blocks_per_process"] = tuple(data.get("blocks_per_process", ()))
             nested["resources"] = Resources.from_json(data.get("resources", {}))
+            nested["bindings"] = read_bindings(data.get("bindings", {}))
             nested["kernels"] = read_kernels(data.get("kernels", ()))
             return cls(**{**data, **nested})
         except TypeError as error:

@@ -71,6 +71,7 @@ class FakeRunner:
             started_at="1970-01-01T00:00:00+00:00",
             statistic=target.statistic,
             name=model.name,
+            bindings=model.bindings,
             resources=Resources(reading(model.size_bytes), _NOTHING, _NOTHING),
         )
 

@@ -44,7 +44,7 @@ class LocalRunner:
             reference = Path(folder) / "reference.onnx"
             reference.write_bytes(reference_model().SerializeToString(deterministic=True))
             named = [
-                Model(model.name, _as_file(model.source, Path(folder) / f"{i}.onnx"))
+                Model(model.name, _as_file(model.source, Path(folder) / f"{i}.onnx"), model.bindings)
                 for i, model in enumerate(models)
             ]
             run = in_a_process(reference, target)

@@ -23,7 +23,7 @@ from predictors.runners.archive import worker_archive
 from predictors.runners.base import ModelFile, OnResult, measurement_of
 from predictors.runners.reference import reference_model
 from predictors.worker import PROTOCOL
-from predictors.worker.measuring import MeasuringPlan, Timed
+from predictors.worker.measuring import MeasuringPlan, Model, Timed
 from predictors.worker.messages import request_line
 from predictors.worker.talk import Worker, last_line, started, take
 
@@ -105,9 +105,12 @@ class SshRunner:
         progress: Progress,
     ) -> None:
         reference = reference_model().SerializeToString(deterministic=True)
-        files = [(model.name, model.content()) for model in models]
-        line = request_line(self._target, asdict(plan), reference, files)
-        with self._worker([line, reference, *(data for _, data in files)]) as worker:
+        contents = [model.content() for model in models]
+        asked = [
+            Model(model.name, data, model.bindings) for model, data in zip(models, contents, strict=True)
+        ]
+        line = request_line(self._target, asdict(plan), reference, asked)
+        with self._worker([line, reference, *contents]) as worker:
             if take(worker, len(models), self._target.ssh, keep, progress, self._meet):
                 return
         if 0 < worker.status != _LOST:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TextIO
 
 from mobinas.errors import MeasurementError, MobinasError
 from mobinas.runtime import runtime_version
+from mobinas.targets import read_bindings
 from predictors.worker import PROTOCOL
 from predictors.worker.host import host
 from predictors.worker.measuring import MeasuringPlan, Model, Timed, measure_group
@@ -71,7 +72,10 @@ def _measure(
     reference, *files = paths
     target = dict(request["target"])
     settings = Settings(**{**target, "affinity": tuple(target["affinity"])})
-    models = [Model(str(one["name"]), path) for one, path in zip(request["models"], files)]
+    models = [
+        Model(str(one["name"]), path, read_bindings(one["bindings"]))
+        for one, path in zip(request["models"], files)
+    ]
     plan = MeasuringPlan(**request["plan"])
 
     def measured(model: int, timed: Timed) -> None:

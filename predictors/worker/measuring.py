@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from mobinas.errors import MeasurementError
 from mobinas.runtime import SessionSettings, first_line, open_session
-from mobinas.targets import KernelTime, block_statistic
+from mobinas.targets import Bindings, KernelTime, block_statistic
 from mobinas.targets.resources import Reading, Resources
 from predictors.worker.energy import energy_of
 from predictors.worker.host import Waiting, bound_to
@@ -86,10 +86,11 @@ class DeviceSettings(SessionSettings, Protocol):
 
 
 class Model(NamedTuple):
-    """A model to measure: its name for people, and its file."""
+    """A model to measure: its name for people, its file or the bytes of one, and sizes of open dimensions."""
 
     name: str
-    path: Path
+    source: Path | bytes
+    bindings: Bindings = ()
 
 
 class Timed(NamedTuple):
@@ -174,7 +175,9 @@ def _timer(
     """A timer, and the memory that opening the model and its first run take."""
     memory = PeakMemory()
     try:
-        stopwatch = Stopwatch(open_session(model.path, settings), settings, plan.seed)
+        stopwatch = Stopwatch(
+            open_session(model.source, settings, bindings=model.bindings), settings, plan.seed
+        )
     except MeasurementError as error:
         raise MeasurementError(f"{model.name}: {error}") from error
     try:
@@ -208,7 +211,7 @@ def _kernels(
     if not runs:
         return ()
     around_s = [reference.time(1) for _ in range(runs)]
-    kernels = trace(model.path, settings, runs, plan.seed)
+    kernels = trace(model.source, settings, runs, plan.seed, model.bindings)
     around_s += [reference.time(1) for _ in range(runs)]
     # As in the trace, the faster half counts.
     speed = level_s / statistics.mean(sorted(around_s)[:runs])

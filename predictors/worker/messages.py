@@ -7,7 +7,7 @@ model that has no ``path``, in that order:
 - ``target``: Settings, see `Settings`.
 - ``plan``: Fields of a `MeasuringPlan`.
 - ``reference``: ``{"sha256", "size_bytes"}``, or ``{"path"}`` on the same machine.
-- ``models``: A list of ``{"name"}`` with the same.
+- ``models``: A list of ``{"name", "bindings"}`` with the same; ``bindings`` gives sizes to open dimensions.
 - ``part``: Whether this very process measures, with a part of the rounds, rather than processes of its own.
 
 The worker answers in lines ``{"kind": ...}``: ``hello`` (protocol, host, runtime_version) at once, then
@@ -28,7 +28,7 @@ from mobinas.errors import MeasurementError
 from mobinas.targets import read_kernels
 from mobinas.targets.resources import Resources
 from predictors.worker import PROTOCOL
-from predictors.worker.measuring import DeviceSettings, Timed
+from predictors.worker.measuring import DeviceSettings, Model, Timed
 
 
 class Settings(NamedTuple):
@@ -47,7 +47,7 @@ def request_line(
     target: DeviceSettings,
     plan: Mapping[str, Any],
     reference: bytes | Path,
-    models: Iterable[tuple[str, bytes | Path]],
+    models: Iterable[Model],
     *,
     part: bool = False,
 ) -> bytes:
@@ -57,7 +57,10 @@ def request_line(
         "target": {key: getattr(target, key) for key in Settings._fields},
         "plan": dict(plan),
         "reference": _listed(reference),
-        "models": [{"name": name, **_listed(source)} for name, source in models],
+        "models": [
+            {"name": model.name, "bindings": dict(model.bindings), **_listed(model.source)}
+            for model in models
+        ],
         "part": part,
     }
     return json.dumps(request).encode() + b"\n"

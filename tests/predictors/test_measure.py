@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -27,6 +28,16 @@ from predictors.worker.timing import SessionTimer, Stopwatch, tick_of
 
 SPACE = SearchSpace(Task(10, 1), (8, 16), (3, 4), (2, 4), (op_set("darts"),))
 MODELS = sample_for_profile(SPACE, 6, random.Random(0))
+
+
+def open_sized() -> onnx.ModelProto:
+    """A convolution over images of open height and width."""
+    sizes = ["batch", 3, "height", "width"]
+    values = [onnx.helper.make_tensor_value_info(name, 1, sizes) for name in ("x", "y")]
+    weights = onnx.numpy_helper.from_array(np.ones((3, 3, 3, 3), np.float32), "w")
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)
+    graph = onnx.helper.make_graph([node], "open", values[:1], values[1:], [weights])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
 
 
 class CountingRunner(FakeRunner):
@@ -83,6 +94,21 @@ def test_another_target_or_file_is_not_answered_from_the_log(tmp_path: Path) -> 
     other_weights = write_onnx(lower(MODELS[0]), seed=1)
     measure([other_weights], Target.fake(), runner=runner, log=log)
     assert len(runner.measured) == 3
+
+
+@pytest.mark.parametrize("target", [Target.fake(), Target.local()], ids=["fake", "local"])
+def test_other_bindings_are_another_measurement(tmp_path: Path, target: Target) -> None:
+    path, log = tmp_path / "open.onnx", tmp_path / "m.jsonl"
+    onnx.save(open_sized(), path)
+    how: dict = {"rounds": 2, "max_rounds": 2, "block_s": 0.002, "log": log}
+    (small,) = measure([path], target, bindings={"width": 8, "height": 8}, **how)
+    (large,) = measure([path], target, bindings={"width": 64, "height": 64}, **how)
+    (again,) = measure([path], target, bindings={"height": 8, "width": 8}, **how)
+    assert again == small and large.median_s > 2 * small.median_s
+    assert small.bindings == (("height", 8), ("width", 8))
+    assert load_measurements(log) == [small, large]
+    with pytest.raises(MeasurementError, match="size of 1 or more"):
+        measure([path], target, bindings={"height": 0}, **how)
 
 
 def test_a_log_of_something_else_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mobinas.testing import sample
 from predictors.runners import ModelFile
 from predictors.runners.archive import worker_archive
 from predictors.runners.reference import reference_model
-from predictors.worker.measuring import MeasuringPlan
+from predictors.worker.measuring import MeasuringPlan, Model
 from predictors.worker.messages import request_line
 
 PLAN = MeasuringPlan(rounds=3, max_rounds=3, block_s=0.002)
@@ -60,7 +60,7 @@ def _answers(worker: Path, request: bytes) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("part", [False, True])
 def test_it_needs_neither_torch_nor_mobinas(worker: Path, part: bool) -> None:
     data = ModelFile.of(sample(0)).content()
-    line = request_line(Target.local(), asdict(PLAN), REFERENCE, [("net", data)], part=part)
+    line = request_line(Target.local(), asdict(PLAN), REFERENCE, [Model("net", data)], part=part)
     answers = _answers(worker, line + REFERENCE + data)
     assert [a["kind"] for a in answers if a["kind"] != "progress"] == ["hello", "measured", "end"]
     (measured,) = (a for a in answers if a["kind"] == "measured")
@@ -84,7 +84,7 @@ def test_it_needs_neither_torch_nor_mobinas(worker: Path, part: bool) -> None:
 )
 def test_a_bad_request_is_answered_in_words(worker: Path, change: Any, text: str) -> None:
     data = ModelFile.of(sample(0)).content()
-    line = request_line(Target.local(), asdict(PLAN), REFERENCE, [("net", data)])
+    line = request_line(Target.local(), asdict(PLAN), REFERENCE, [Model("net", data)])
     last = _answers(worker, change(line, REFERENCE + data))[-1]
     assert last["kind"] == "error" and text in last["text"]
 
