@@ -1,11 +1,14 @@
 """Commands about devices: naming targets, profiling them, measuring and predicting models on them."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
 if TYPE_CHECKING:
+    from mobinas.targets.measurement import Measurement
+    from mobinas.targets.target import Target
     from predictors.models.latency import LatencyPredictor
 
 target_app = typer.Typer(
@@ -15,7 +18,26 @@ target_app = typer.Typer(
 _Name = Annotated[str, typer.Argument(help="A known target, or a target .toml.", metavar="T")]
 _On = Annotated[str, typer.Option("--target", help="A known target, or a target .toml.", metavar="T")]
 _Rounds = Annotated[int, typer.Option(help="Blocks of samples, spread over time.", min=3)]
+_Bind = Annotated[
+    list[str] | None,
+    typer.Option(help="The size of an open dimension; may be repeated.", metavar="NAME=SIZE"),
+]
 _CHECK_ROUNDS = 12
+# Of `Resources`: the field, its name for people, and what it is multiplied by for them.
+_SHOWN = (
+    ("size_bytes", "size", 1e-6),
+    ("peak_memory_bytes", "peak memory", 1e-6),
+    ("energy_j", "energy", 1e3),
+)
+
+
+class _How(TypedDict):
+    rounds: int
+    max_rounds: int
+    budget_s: float | None
+    log: Path | None
+    bindings: dict[str, int]
+    interval_half_width: float
 
 
 @target_app.command("list")
@@ -143,19 +165,37 @@ def measure(
     models: Annotated[list[Path], typer.Argument(help="ONNX files.", metavar="MODEL.onnx ...")],
     target: _On = "local",
     rounds: _Rounds = 16,
+    max_rounds: Annotated[
+        int, typer.Option(help="Blocks at most, where the interval stays wide.", min=3)
+    ] = 48,
+    budget_s: Annotated[
+        float | None, typer.Option(help="Seconds after which no further blocks are added.")
+    ] = None,
+    bind: _Bind = None,
+    throughput_batch: Annotated[
+        int | None, typer.Option(help="Also measure images per second at this batch.", min=1)
+    ] = None,
     log: Annotated[
         Path | None,
         typer.Option(help="A .jsonl that keeps every sample; nothing in it is measured again."),
     ] = None,
 ) -> None:
-    """Measures the latency of models on a target."""
+    """Measures the latency of models on a target, and what else they take."""
     from mobinas.console import console_reporter
     from mobinas.targets.registry import find_target
     from predictors.measure import measure as measure_models
 
     found = find_target(target)
+    how = _How(
+        rounds=rounds,
+        max_rounds=max_rounds,
+        budget_s=budget_s,
+        log=log,
+        bindings=_bindings(bind),
+        interval_half_width=0.02,
+    )
     with console_reporter().step(1, 1, f"measure {len(models)} model(s) on {found.name}") as progress:
-        seen = measure_models(models, found, rounds=rounds, log=log, progress=progress)
+        seen = measure_models(models, found, progress=progress, **how)
     typer.echo("| model | median, ms | 95 % interval | 95th percentile | samples | verdict |")
     typer.echo("|---|---|---|---|---|---|")
     for path, one in zip(models, seen, strict=True):
@@ -166,19 +206,25 @@ def measure(
         )
     for remedy in sorted({one.remedy for one in seen if one.remedy}):
         typer.echo(remedy)
+    _tell_resources(models, seen, found.batch)
+    if throughput_batch:
+        _tell_throughput(models, found, throughput_batch, how)
 
 
 def predict(
     models: Annotated[list[Path], typer.Argument(help="ONNX files.", metavar="MODEL.onnx ...")],
     target: _On = "local",
     kinds: Annotated[int, typer.Option(help="Kinds of kernel to list, costliest first.", min=0)] = 5,
+    bind: _Bind = None,
 ) -> None:
     """Predicts the latency of models on a target that has a profile, without running them."""
     from mobinas.targets.registry import locate
     from predictors.profile import load_profile
+    from predictors.runners import ModelFile
 
     predictor = load_profile(*locate(target))
-    predicted = predictor.predict(models)
+    loaded = [ModelFile.of(path, _bindings(bind)).load() for path in models] if bind else models
+    predicted = predictor.predict(loaded)
     typer.echo(f"on {predictor.host}, {predictor.runtime_version}:")
     low_s, high_s = predicted.interval_s
     for i, path in enumerate(models):
@@ -188,10 +234,62 @@ def predict(
         )
         if not predicted.in_distribution[i]:
             typer.echo(f"  unlike what was profiled; measure it: mobinas measure {path} --target {target}")
-        for kind, cost in list(predictor.cost_by_kind(path).items())[:kinds]:
+        for kind, cost in list(predictor.cost_by_kind(loaded[i]).items())[:kinds]:
             typer.echo(
                 f"  {kind}: {cost.count} x, {1e3 * cost.latency_s:.3f} ms, {cost.latency_s / mean_s:.0%}"
             )
+
+
+def _tell_resources(models: list[Path], seen: "list[Measurement]", batch: int) -> None:
+    typer.echo("\n| model | size, MB | peak memory, MB | images per s | energy, mJ |\n|---|---|---|---|---|")
+    reasons = {}
+    for path, one in zip(models, seen, strict=True):
+        shown = {}
+        for key, name, scale in _SHOWN:
+            value, reason = getattr(one.resources, key)
+            shown[key] = "-" if value is None else f"{scale * value:.3g}"
+            reasons[name, reason] = value is None
+        typer.echo(
+            f"| {path} | {shown['size_bytes']} | {shown['peak_memory_bytes']} "
+            f"| {batch / one.median_s:.4g} | {shown['energy_j']} |"
+        )
+    for name, reason in (key for key, absent in reasons.items() if absent):
+        typer.echo(f"no {name}: {reason}")
+
+
+def _tell_throughput(models: list[Path], target: "Target", batch: int, how: "_How") -> None:
+    from mobinas.errors import MeasurementError
+    from predictors.measure import measure as measure_models
+
+    typer.echo(
+        f"\n| model | images per s at a batch of {batch} | 95 % interval | verdict |\n|---|---|---|---|"
+    )
+    reasons = []
+    for path in models:
+        try:
+            (one,) = measure_models([path], replace(target, batch=batch), **how)
+        except MeasurementError as error:
+            reasons.append(f"no throughput of {path}: {error}")
+            continue
+        low_s, high_s = one.interval_s
+        typer.echo(
+            f"| {path} | {batch / one.median_s:.4g} | {batch / high_s:.4g} to {batch / low_s:.4g} "
+            f"| {one.verdict} |"
+        )
+    for reason in reasons:
+        typer.echo(reason)
+
+
+def _bindings(bind: list[str] | None) -> dict[str, int]:
+    from mobinas.errors import MeasurementError
+
+    found = {}
+    for one in bind or ():
+        name, _, size = one.rpartition("=")
+        if not name or not size.isdecimal():
+            raise MeasurementError(f"--bind {one}: it must be a name and a size, such as height=224")
+        found[name] = int(size)
+    return found
 
 
 def _tell(predictor: "LatencyPredictor") -> None:

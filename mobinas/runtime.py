@@ -5,6 +5,7 @@ Runs on Python 3.9 without the rest of MOBINAS, as part of the measuring worker.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobinas.errors import MeasurementError, TargetError
-from mobinas.targets import FAKE_PROVIDER
+from mobinas.targets import FAKE_PROVIDER, Bindings
 
 if TYPE_CHECKING:
     import onnx
@@ -86,6 +87,7 @@ def open_session(
     *,
     any_batch: bool = False,
     profile_prefix: str = "",
+    bindings: Bindings = (),
 ) -> onnxruntime.InferenceSession:
     """Opens a model for running under a target's settings.
 
@@ -97,20 +99,22 @@ def open_session(
         any_batch: Leave a symbolic batch open, for verifying and accuracy. Otherwise it is fixed to
             `target.batch` first, as the runtime plans memory and layouts better for a known size.
         profile_prefix: Where the runtime's profiler puts its file; empty for no profiling.
+        bindings: Sizes of open dimensions by their names.
 
     Returns:
         A session on the target's provider.
 
     Raises:
         TargetError: This onnxruntime lacks the provider, or could not start it.
-        MeasurementError: Not a model that this onnxruntime can open, or open dimensions beside the batch.
+        MeasurementError: Not a model that this onnxruntime can open, or open dimensions beside the batch
+            that have no binding, or bindings of other dimensions.
     """
     provider = checked_provider(target)
     source = _loadable(model)
     overrides: dict[str, int] = {}
     if not any_batch:
         probe = _session(model, source, _options(1, "none"), "CPUExecutionProvider")
-        overrides = _batch_overrides(probe, target.batch)
+        overrides = _overrides(probe.get_inputs(), target.batch, dict(bindings))
     options = _options(target.threads, target.graph_optimisation)
     for name, size in overrides.items():
         options.add_free_dimension_override_by_name(name, size)
@@ -177,7 +181,7 @@ def example_feeds(
     for value in session.get_inputs():
         if value.type not in _DTYPES:
             raise MeasurementError(f"input '{value.name}' is {value.type}; inputs must be numeric tensors")
-        _check_open_dimensions(value)
+        _check_open_dimensions(value, {})
         shape = [batch if type(size) is not int else size for size in value.shape]
         dtype = np.dtype(_DTYPES[value.type])
         floating = np.issubdtype(dtype, np.floating)
@@ -236,27 +240,36 @@ def _session(
         raise MeasurementError(f"onnxruntime cannot open {what}: {first_line(error)}") from error
 
 
-def _batch_overrides(session: onnxruntime.InferenceSession, batch: int) -> dict[str, int]:
-    overrides: dict[str, int] = {}
-    for value in session.get_inputs():
-        _check_open_dimensions(value)
+def _overrides(inputs: Sequence[Any], batch: int, bindings: dict[str, int]) -> dict[str, int]:
+    """The size of each open dimension, by its name."""
+    overrides = dict(bindings)
+    for value in inputs:
+        _check_open_dimensions(value, bindings)
         leading = value.shape[0] if value.shape else 1
         if isinstance(leading, str):
-            overrides[leading] = batch
+            overrides.setdefault(leading, batch)
         elif leading is not None and value.shape and leading != batch:
             raise MeasurementError(
                 f"the model has a fixed batch of {leading}, the target asks for {batch}; "
                 f"set the target's batch to {leading} or export with an open batch"
             )
+    named = sorted({size for value in inputs for size in value.shape if isinstance(size, str)})
+    for name in bindings:
+        if name not in named:
+            has = f"its open dimensions: {', '.join(named)}" if named else "all its sizes are fixed"
+            raise MeasurementError(f"the model has no open dimension '{name}'; {has}")
     return overrides
 
 
-def _check_open_dimensions(value: Any) -> None:
+def _check_open_dimensions(value: Any, bindings: Mapping[str, int]) -> None:
     for axis, size in enumerate(value.shape):
-        if axis > 0 and type(size) is not int:
-            raise MeasurementError(
-                f"dimension {axis} of input '{value.name}' is open ({size}); export with fixed sizes"
+        if axis > 0 and type(size) is not int and size not in bindings:
+            how = (
+                f"bind it: --bind {size}=224, or bindings={{'{size}': 224}} in Python"
+                if size
+                else "it has no name to bind; export with fixed sizes"
             )
+            raise MeasurementError(f"dimension {axis} of input '{value.name}' is open ({size}); {how}")
 
 
 def first_line(error: Exception) -> str:

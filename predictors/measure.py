@@ -1,7 +1,7 @@
 """Measures models on a target, keeping every result and never taking one twice."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from mobinas.arch.architecture import Architecture
 from mobinas.errors import MeasurementError
 from mobinas.files import append_line, read_lines
 from mobinas.progress import Progress, silent
+from mobinas.targets import Bindings
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
 from predictors.runners import MeasuringPlan, ModelFile, Runner, runner_for
@@ -16,7 +17,8 @@ from predictors.runners import MeasuringPlan, ModelFile, Runner, runner_for
 if TYPE_CHECKING:
     import onnx
 
-_Key = tuple[str, str, str, str]
+_Key = tuple[tuple[str, Bindings], tuple[str, str, str]]
+_NO_BINDINGS: Mapping[str, int] = {}
 
 
 def measure(
@@ -26,8 +28,12 @@ def measure(
     runner: Runner | None = None,
     rounds: int = 8,
     block_s: float = 0.02,
+    interval_half_width: float = 0.02,
+    max_rounds: int = 24,
+    budget_s: float | None = None,
     log: Path | None = None,
     seed: int = 0,
+    bindings: Mapping[str, int] = _NO_BINDINGS,
     progress: Progress = silent,
 ) -> list[Measurement]:
     """Measures each model's latency on a target.
@@ -36,11 +42,16 @@ def measure(
         models: Files, models in memory, or architectures (written with seeded weights).
         target: Under which settings.
         runner: How to reach the device; by default what the target asks for.
-        rounds: Blocks of samples per model, spread over time.
+        rounds: Blocks of samples per model at least, spread over time and over two processes.
         block_s: Length of a block in seconds.
-        log: A JSONL file. Measurements in it of the same file, target, host and runtime version are reused;
+        interval_half_width: Of the 95 % interval, relative to the median: models whose interval is wider get
+            further rounds.
+        max_rounds: Blocks per model at most, unless `rounds` are more.
+        budget_s: Seconds after which no further rounds are added.
+        log: A JSONL file. Measurements in it of the same file, bindings, target, host and runtime are reused;
             each new one is appended as soon as it is final, so a killed call continues from there.
         seed: Of the order in which models take turns.
+        bindings: Sizes of the models' open dimensions beside the batch, by their names.
         progress: Told as the measuring goes on.
 
     Returns:
@@ -51,9 +62,9 @@ def measure(
         TargetError: The target's provider is not available.
     """
     runner = runner_for(target) if runner is None else runner
-    files = [ModelFile.of(model) for model in models]
+    files = [ModelFile.of(model, bindings) for model in models]
     setting = (target.fingerprint, runner.host, runner.runtime_version)
-    keys: list[_Key] = [(file.file_sha256, *setting) for file in files]
+    keys: list[_Key] = [((file.file_sha256, file.bindings), setting) for file in files]
     known = {_key(m): m for m in (load_measurements(log) if log else [])}
     missing = {key: file for key, file in zip(keys, files, strict=True) if key not in known}
     todo = list(missing.values())
@@ -64,11 +75,19 @@ def measure(
             append_measurement(log, measurement)
 
     if todo:
-        level_s = next((m.reference_level_s for m in known.values() if _key(m)[1:] == setting), None)
-        plan = MeasuringPlan(rounds, block_s, seed, reference_level_s=level_s)
+        level_s = next((m.reference_level_s for m in known.values() if _key(m)[1] == setting), None)
+        plan = MeasuringPlan(
+            rounds,
+            block_s,
+            seed,
+            reference_level_s=level_s,
+            interval_half_width=interval_half_width,
+            max_rounds=max_rounds,
+            budget_s=budget_s,
+        )
         runner.measure(todo, target, plan, keep, progress)
-    for file in todo:
-        if (file.file_sha256, *setting) not in known:
+    for key, file in missing.items():
+        if key not in known:
             raise MeasurementError(f"the runner gave no measurement for {file.name}; measure again")
     return [known[key] for key in keys]
 
@@ -96,9 +115,5 @@ def load_measurements(log: Path) -> list[Measurement]:
 
 
 def _key(measurement: Measurement) -> _Key:
-    return (
-        measurement.file_sha256,
-        measurement.target_fingerprint,
-        measurement.host,
-        measurement.runtime_version,
-    )
+    setting = (measurement.target_fingerprint, measurement.host, measurement.runtime_version)
+    return (measurement.file_sha256, measurement.bindings), setting

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
 from typer.testing import CliRunner
 
@@ -54,10 +55,45 @@ def test_a_device_is_named_profiled_and_asked(home: Path, tmp_path: Path) -> Non
     assert "90 % interval" in answer and " x, " in answer
     measured = said("measure", alike, "--target", "pi", "--log", tmp_path / "log.jsonl")
     predicted_ms = float(answer.split(": ")[1].split(" ms")[0])
-    (row,) = (line for line in measured.splitlines() if str(alike) in line)
+    row = next(line for line in measured.splitlines() if str(alike) in line)
     measured_ms = float(row.split("|")[2])
     assert predicted_ms == pytest.approx(measured_ms, rel=0.2)
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_open_sizes_are_bound_to_measure_and_predict(tmp_path: Path) -> None:
+    said("target", "profile", "fake", "--networks", "16")
+    model = onnx.load(written(tmp_path / "net.onnx", sample(0)))
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"size{axis}"
+    del model.graph.value_info[:]
+    onnx.save(model, tmp_path / "open.onnx")
+    latencies_ms = {}
+    for size in (8, 32):
+        bind = ("--bind", f"size2={size}", "--bind", f"size3={size}", "--target", "fake")
+        answer = said("predict", tmp_path / "open.onnx", *bind)
+        latencies_ms[size] = float(answer.split("open.onnx: ")[1].split(" ms")[0])
+        assert "verdict" in said("measure", tmp_path / "open.onnx", *bind)
+    assert latencies_ms[8] < latencies_ms[32]
+
+
+def test_what_models_take_beside_time_is_told(tmp_path: Path) -> None:
+    open_batch = written(tmp_path / "open.onnx", sample(0))
+    fixed = onnx.load(open_batch)
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(fixed, tmp_path / "fixed.onnx")
+    short = ("--rounds", "3", "--max-rounds", "3", "--throughput-batch", "4")
+    answer = said("measure", open_batch, tmp_path / "fixed.onnx", *short)
+    rows = [line.split("|") for line in answer.splitlines() if line.startswith(f"| {open_batch}")]
+    assert [len(row) for row in rows] == [8, 7, 6]
+    megabytes, _, per_second, _ = map(str.strip, rows[1][2:-1])
+    assert float(megabytes) == pytest.approx(open_batch.stat().st_size / 1e6, rel=0.01)
+    assert float(per_second) == pytest.approx(1000 / float(rows[0][2]), rel=0.01)
+    assert float(rows[2][2]) > 0
+    assert (
+        f"no throughput of {tmp_path / 'fixed.onnx'}: fixed.onnx: the model has a fixed batch of 1" in answer
+    )
+    assert "no energy: the fake device takes none" in said("measure", open_batch, "--target", "fake")
 
 
 def test_a_model_unlike_the_profile_is_to_be_measured(tmp_path: Path) -> None:
@@ -82,6 +118,8 @@ def test_check_runs_the_reference_model() -> None:
         (("target", "add", "x", "--threads", "0"), TargetError, "threads is 0"),
         (("target", "show", "loca"), TargetError, "did you mean 'local'"),
         (("predict", "x.onnx"), PredictorError, "mobinas target profile local"),
+        (("measure", "x.onnx", "--bind", "height"), MeasurementError, "such as height=224"),
+        (("measure", "x.onnx", "--bind", "=3"), MeasurementError, "such as height=224"),
         (("measure", "gone.onnx", "--target", "fake"), MeasurementError, "gone.onnx"),
     ],
 )

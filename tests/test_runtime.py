@@ -10,7 +10,7 @@ from mobinas.runtime import available_providers, open_session, run_batches, runt
 from mobinas.targets.target import Target
 
 
-def relu_model(*sizes: int | str, op: str = "Relu") -> onnx.ModelProto:
+def relu_model(*sizes: int | str | None, op: str = "Relu") -> onnx.ModelProto:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node(op, ["x"], ["y"])], "g", values[:1], values[1:])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -27,6 +27,20 @@ def test_timing_fixes_the_batch_and_reads_files(tmp_path: Path) -> None:
     onnx.save(relu_model("batch", 2, 3, 3), path)
     session = open_session(path, Target(batch=4, graph_optimisation="none"))
     assert session.get_inputs()[0].shape == [4, 2, 3, 3]
+
+
+def test_open_dimensions_are_bound_by_name() -> None:
+    model = relu_model("batch", 2, "height", "width")
+    session = open_session(model, Target(batch=3), bindings=(("height", 5), ("width", 7)))
+    assert session.get_inputs()[0].shape == [3, 2, 5, 7]
+    with pytest.raises(MeasurementError, match=r"\(width\); bind it"):
+        open_session(model, Target(), bindings=(("height", 5),))
+    with pytest.raises(
+        MeasurementError, match="no open dimension 'hight'; its open dimensions: batch, height"
+    ):
+        open_session(relu_model("batch", "height"), Target(), bindings=(("height", 5), ("hight", 7)))
+    with pytest.raises(MeasurementError, match="no open dimension 'height'; all its sizes are fixed"):
+        open_session(relu_model(1, 2), Target(), bindings=(("height", 5),))
 
 
 def test_the_fake_target_still_computes() -> None:
@@ -49,7 +63,8 @@ def test_unknown_provider_names_those_at_hand() -> None:
     [
         (b"not a model", "cannot open the model in memory"),
         (Path("gone.onnx"), r"no model file gone\.onnx"),
-        (relu_model("batch", 2, "height", 3), r"dimension 2 .*\(height\)"),
+        (relu_model("batch", 2, "height", 3), r"dimension 2 .*\(height\); bind it: --bind height=224"),
+        (relu_model(1, None), r"dimension 1 .*no name to bind"),
         (relu_model(3, 2), "fixed batch of 3"),
         (relu_model(1, 2, op="NoSuchOp"), "NoSuchOp"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mobinas.errors import MeasurementError
@@ -12,6 +12,8 @@ from mobinas.errors import MeasurementError
 FAKE_PROVIDER = "fake"
 
 Shape = tuple[int, ...]
+# Sizes of open dimensions, by their names, in the order of names.
+Bindings = tuple[tuple[str, int], ...]
 
 
 class KernelTime(NamedTuple):
@@ -30,6 +32,20 @@ class KernelTime(NamedTuple):
     output: Shape
     blocked: bool
     seconds: float
+
+
+def read_bindings(data: Any) -> Bindings:
+    """Reads sizes of open dimensions from a mapping of their names.
+
+    Raises:
+        MeasurementError: Something else, or a size below 1.
+    """
+    if not isinstance(data, Mapping):
+        raise MeasurementError(f"bindings are {data!r}; they must give a size to each name")
+    for name, size in data.items():
+        if type(name) is not str or not name or type(size) is not int or size < 1:
+            raise MeasurementError(f"a binding is {name!r}={size!r}; it needs a name and a size of 1 or more")
+    return tuple(sorted(data.items()))
 
 
 def block_statistic(block: Sequence[float], statistic: str) -> float:

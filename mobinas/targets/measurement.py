@@ -1,23 +1,17 @@
 """A measurement: the raw samples of one model file on one target, and what follows from them."""
 
 import math
-import random
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, get_args
 
 from mobinas.errors import MeasurementError, did_you_mean
-from mobinas.targets import KernelTime, block_statistic, read_kernels
+from mobinas.targets import Bindings, KernelTime, read_bindings, read_kernels
+from mobinas.targets.resources import Resources
+from mobinas.targets.spread import block_values, interval
 from mobinas.targets.target import Statistic
-
-Verdict = Literal["steady", "unstable"]
-
-# Fewer blocks than this say nothing about how blocks differ; the range of the samples stands in then.
-_MIN_BLOCKS_TO_RESAMPLE = 3
-_RESAMPLES = 2000
-_INTERVAL = 0.95
+from mobinas.targets.verdict import REMEDIES, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +28,21 @@ class Measurement:
         statistic: What stands for a block, from the target.
         warmup_samples: Inferences before the first sample.
         started_at: ISO 8601, UTC.
-        verdict: ``unstable`` where the blocks disagree so much that the latency should not be trusted.
+        verdict: Other than ``steady`` where the latency should not be trusted; see `verdict_of`.
         reference_blocks_s: Seconds of the reference model, each right after the sample at the same place of
             `blocks_s`; empty if none ran.
         reference_level_s: What the reference model takes on this host; one value for all measurements that
             are to be compared. Needed where there are reference blocks.
         name: For people; no part of any comparison.
+        bindings: Sizes that were given to open dimensions, by their names.
         kernels: The nodes that the runtime executed, in order, corrected for the machine's speed as
             the blocks are; empty where it does not tell.
+        blocks_per_process: How many of the blocks, in their order, come from each process that measured;
+            empty for a single one.
+        clock_error: A tick of the clock, relative to the shortest sample.
+        waited: Share of the time for which the measuring process was ready to run but had no CPU; 0 where the
+            system does not tell.
+        resources: What the model takes beside time, or why that is not known.
 
     Raises:
         MeasurementError: No samples, or one that is not finite and positive, or blocks that do not pair up.
@@ -60,12 +61,17 @@ class Measurement:
     reference_blocks_s: tuple[tuple[float, ...], ...] = ()
     reference_level_s: float | None = None
     name: str = ""
+    bindings: Bindings = ()
     kernels: tuple[KernelTime, ...] = ()
+    blocks_per_process: tuple[int, ...] = ()
+    clock_error: float = 0.0
+    waited: float = 0.0
+    resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.type in (str, "str") and not isinstance(getattr(self, field.name), str):
-                raise MeasurementError(f"{field.name} is {getattr(self, field.name)!r}; it must be text")
+        for own in fields(self):
+            if own.type in (str, "str") and not isinstance(getattr(self, own.name), str):
+                raise MeasurementError(f"{own.name} is {getattr(self, own.name)!r}; it must be text")
         if not self.blocks_s or not all(self.blocks_s):
             raise MeasurementError("a measurement needs at least one block of at least one sample")
         level_s = () if self.reference_level_s is None else (self.reference_level_s,)
@@ -79,6 +85,18 @@ class Measurement:
                 "reference blocks must pair up with the blocks, and need a reference level"
             )
         read_kernels(self.kernels)
+        read_bindings(dict(self.bindings))
+        counts = self.blocks_per_process
+        if counts and not (
+            all(type(n) is int and n > 0 for n in counts) and sum(counts) == len(self.blocks_s)
+        ):
+            raise MeasurementError(
+                f"blocks_per_process is {counts}; it must add up to the {len(self.blocks_s)} blocks"
+            )
+        for key in ("clock_error", "waited"):
+            share = getattr(self, key)
+            if type(share) is not float or not 0 <= share < math.inf:
+                raise MeasurementError(f"{key} is {share!r}; it must be 0 or more")
         if type(self.warmup_samples) is not int or self.warmup_samples < 0:
             raise MeasurementError(f"warmup_samples is {self.warmup_samples!r}; it must be 0 or more")
         for key, choices in (("verdict", Verdict), ("statistic", Statistic)):
@@ -99,30 +117,20 @@ class Measurement:
 
     @property
     def block_values_s(self) -> tuple[float, ...]:
-        """Each block's statistic in seconds, corrected for the machine's speed at that moment.
-
-        With a reference, a block counts as the ratio of its fastest sample to the reference's fastest one,
-        times the reference level: disturbances only add time, so the fastest samples tell the ratio best.
-        Between two measurements of 120 networks on a machine with three times more work than cores, raw
-        medians differed by 25 % (standard deviation), medians of paired ratios by 12 %, these by 8 %.
-        """
-        if not self.reference_blocks_s or self.reference_level_s is None:
-            return tuple(block_statistic(block, self.statistic) for block in self.blocks_s)
-        pairs = zip(self.blocks_s, self.reference_blocks_s, strict=True)
-        return tuple(self.reference_level_s * min(block) / min(reference) for block, reference in pairs)
+        """Each block's statistic in seconds, corrected for the machine's speed; see `block_values`."""
+        return block_values(self.blocks_s, self.reference_blocks_s, self.reference_level_s, self.statistic)
 
     @property
     def interval_s(self) -> tuple[float, float]:
-        """95 % interval of `median_s` in seconds, from resampling whole blocks (fixed seed).
+        """95 % interval of `median_s` in seconds, from resampling processes and whole blocks (fixed seed).
 
         Samples within a block share the machine's state, so resampling them would give far too narrow an
-        interval. With fewer than three blocks it reaches over all samples. An error of the reference level
-        would scale all latencies of a host alike, and is not in it.
+        interval. With fewer than three blocks of a single process it reaches over all samples. An error of
+        the reference level would scale all latencies of a host alike, and is not in it.
         """
-        if len(self.blocks_s) < _MIN_BLOCKS_TO_RESAMPLE:
-            values = (*self.samples_s, *self.block_values_s)
-            return min(values), max(values)
-        return _resampled_interval(self.block_values_s)
+        ends_s = interval(self.block_values_s, self.blocks_per_process)
+        values = (*self.samples_s, *self.block_values_s)
+        return ends_s or (min(values), max(values))
 
     @property
     def p95_s(self) -> float:
@@ -132,14 +140,16 @@ class Measurement:
 
     @property
     def remedy(self) -> str:
-        """What to do about an unstable measurement; empty for a steady one."""
-        if self.verdict == "steady":
-            return ""
-        return "stop other programs, fix the CPU's frequency or affinity, and measure with more rounds"
+        """What to do about a measurement that is not to be trusted; empty for a steady one."""
+        return REMEDIES[self.verdict]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back to an equal measurement."""
-        return asdict(self)
+        return {
+            **asdict(self),
+            "resources": self.resources.to_json(),
+            "bindings": dict(self.bindings),
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> "Measurement":
@@ -150,7 +160,7 @@ class Measurement:
         """
         if not isinstance(data, Mapping):
             raise MeasurementError(f"a measurement is an object, not {type(data).__name__}")
-        known = [field.name for field in fields(cls)]
+        known = [own.name for own in fields(cls)]
         for key in data:
             if key not in known:
                 raise MeasurementError(f"unknown measurement field '{key}'{did_you_mean(str(key), known)}")
@@ -160,18 +170,13 @@ class Measurement:
                 for key in ("blocks_s", "reference_blocks_s")
                 if key in data
             }
+            nested["blocks_per_process"] = tuple(data.get("blocks_per_process", ()))
+            nested["resources"] = Resources.from_json(data.get("resources", {}))
+            nested["bindings"] = read_bindings(data.get("bindings", {}))
             nested["kernels"] = read_kernels(data.get("kernels", ()))
             return cls(**{**data, **nested})
         except TypeError as error:
             raise MeasurementError(f"not a measurement: {error}") from None
-
-
-@lru_cache(maxsize=4096)
-def _resampled_interval(values: tuple[float, ...]) -> tuple[float, float]:
-    rng = random.Random(0)
-    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
-    tail = round((1 - _INTERVAL) / 2 * _RESAMPLES)
-    return medians[tail], medians[-1 - tail]
 
 
 def check_compatible(measurements: Sequence[Measurement]) -> None:

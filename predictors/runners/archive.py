@@ -6,9 +6,12 @@ from functools import lru_cache
 from importlib import resources
 
 # What the worker imports beside its own package, onnxruntime and NumPy.
-_SOURCES = {"mobinas": ("errors.py", "runtime.py"), "mobinas.targets": ("__init__.py",)}
+_SOURCES = {
+    "mobinas": ("errors.py", "runtime.py"),
+    "mobinas.targets": ("__init__.py", "resources.py", "spread.py"),
+}
 _WORKER = "predictors.worker"
-_MAIN = "import sys\n\nfrom predictors.worker.messages import main\n\nsys.exit(main())\n"
+_MAIN = "import sys\n\nfrom predictors.worker.answering import main\n\nsys.exit(main())\n"
 _STUB = '"""Part of the measuring worker."""\n'
 _ALWAYS = (1980, 1, 1, 0, 0, 0)
 

@@ -1,7 +1,7 @@
 """What every runner takes and gives."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Protocol
 from mobinas.arch.architecture import Architecture
 from mobinas.errors import MeasurementError
 from mobinas.progress import Progress
+from mobinas.targets import Bindings, read_bindings
 from mobinas.targets.measurement import Measurement
+from mobinas.targets.resources import reading
 from mobinas.targets.target import Target
+from mobinas.targets.verdict import verdict_of
 from predictors.worker.measuring import MeasuringPlan, Timed
 
 if TYPE_CHECKING:
     import onnx
 
-# Half of the 95 % interval, relative to the median.
-_TRUSTED_HALF_WIDTH = 0.1
+
+_NO_BINDINGS: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +32,33 @@ class ModelFile:
         source: Path of an .onnx file, or its content.
         structure_digest: See `mobinas.graph.onnx_structure.structure_digest`.
         file_sha256: Of the file's bytes.
+        bindings: Sizes of open dimensions, by their names.
     """
 
     name: str
     source: Path | bytes
     structure_digest: str
     file_sha256: str
+    bindings: Bindings = ()
 
     @classmethod
-    def of(cls, model: "Path | onnx.ModelProto | Architecture") -> "ModelFile":
+    def of(
+        cls, model: "Path | onnx.ModelProto | Architecture", bindings: Mapping[str, int] = _NO_BINDINGS
+    ) -> "ModelFile":
         """Prepares a model: reads a file, or writes an architecture with seeded weights.
+
+        Args:
+            model: A file, a model in memory, or an architecture.
+            bindings: Sizes of its open dimensions beside the batch, by their names.
 
         Raises:
             MeasurementError: The file is missing, or not an ONNX model.
         """
         import onnx
 
+        bound = read_bindings(bindings)
         if isinstance(model, Path):
-            return replace(cls.of_bytes(str(model), _read(model)), name=model.name, source=model)
+            return replace(cls.of_bytes(str(model), _read(model), bound), name=model.name, source=model)
         if isinstance(model, Architecture):
             from mobinas.graph.lowering import lower
             from mobinas.graph.onnx_writer import write_onnx
@@ -58,10 +70,10 @@ class ModelFile:
             raise MeasurementError(
                 f"cannot measure {type(model).__name__}; give a Path, a ModelProto or an Architecture"
             )
-        return cls.of_bytes(name, proto.SerializeToString(deterministic=True))
+        return cls.of_bytes(name, proto.SerializeToString(deterministic=True), bound)
 
     @classmethod
-    def of_bytes(cls, name: str, data: bytes) -> "ModelFile":
+    def of_bytes(cls, name: str, data: bytes, bindings: Bindings = ()) -> "ModelFile":
         """Prepares the bytes of a file.
 
         Raises:
@@ -70,7 +82,27 @@ class ModelFile:
         from mobinas.graph.onnx_structure import structure_digest
 
         digest = structure_digest(_parse(data, Path(name)))
-        return cls(name, data, digest, hashlib.sha256(data).hexdigest())
+        return cls(name, data, digest, hashlib.sha256(data).hexdigest(), bindings)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file and those beside it that hold its weights.
+
+        Raises:
+            MeasurementError: One is missing.
+        """
+        if isinstance(self.source, bytes):
+            return len(self.source)
+        return sum(map(_size_bytes, (self.source, *self._beside())))
+
+    def _beside(self) -> list[Path]:
+        """Files that hold weights."""
+        if isinstance(self.source, bytes):
+            folder = Path()
+        else:
+            folder = self.source.parent
+        entries = (entry for tensor in self.load().graph.initializer for entry in tensor.external_data)
+        return sorted({folder / entry.value for entry in entries if entry.key == "location"})
 
     def content(self) -> bytes:
         """The bytes of the file, for another machine.
@@ -78,23 +110,28 @@ class ModelFile:
         Raises:
             MeasurementError: The file is missing, or its weights lie in files beside it.
         """
-        from onnx.external_data_helper import uses_external_data
-
-        if any(map(uses_external_data, self.load().graph.initializer)):
+        if self._beside():
             raise MeasurementError(
                 f"{self.name} keeps weights in files beside it; save it as one file to measure it elsewhere"
             )
         return self.source if isinstance(self.source, bytes) else _read(self.source)
 
     def load(self) -> "onnx.ModelProto":
-        """The model in memory, without weights that lie in files beside it.
+        """The model in memory with its bindings, without weights that lie in files beside it.
 
         Raises:
             MeasurementError: The file is missing, or not an ONNX model.
         """
         if isinstance(self.source, bytes):
-            return _parse(self.source, Path(self.name))
-        return _parse(_read(self.source), self.source)
+            model = _parse(self.source, Path(self.name))
+        else:
+            model = _parse(_read(self.source), self.source)
+        sizes = dict(self.bindings)
+        for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+            for dimension in value.type.tensor_type.shape.dim:
+                if dimension.dim_param in sizes:
+                    dimension.dim_value = sizes[dimension.dim_param]
+        return model
 
 
 def _read(path: Path) -> bytes:
@@ -102,6 +139,13 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise MeasurementError(f"cannot read model file {path}: {error.strerror}") from error
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise MeasurementError(f"cannot read {path}, which holds weights: {error.strerror}") from error
 
 
 def _parse(data: bytes, path: Path) -> "onnx.ModelProto":
@@ -176,8 +220,11 @@ def measurement_of(
         reference_blocks_s=timed.reference_blocks_s,
         reference_level_s=timed.reference_level_s,
         name=model.name,
+        bindings=model.bindings,
         kernels=timed.kernels,
+        blocks_per_process=timed.blocks_per_process,
+        clock_error=timed.clock_error,
+        waited=timed.waited,
+        resources=replace(timed.resources, size_bytes=reading(model.size_bytes)),
     )
-    low_s, high_s = seen.interval_s
-    trusted = (high_s - low_s) / 2 <= _TRUSTED_HALF_WIDTH * seen.median_s
-    return replace(seen, verdict="steady" if trusted else "unstable")
+    return replace(seen, verdict=verdict_of(seen))

@@ -9,6 +9,7 @@ import numpy as np
 
 from mobinas.progress import Progress
 from mobinas.targets.measurement import Measurement
+from mobinas.targets.resources import Reading, Resources, reading
 from mobinas.targets.target import Target
 from predictors.kernels import Kernel, kernel_of
 from predictors.model_calls import calls_of_model
@@ -23,6 +24,7 @@ _OTHER_SECONDS_PER_WORK = 1 / 5e9
 _SECONDS_PER_BYTE = 1 / 20e9
 _NOISE = 0.005
 _SAMPLES = 5
+_NOTHING = Reading(None, "the fake device takes none")
 
 
 class FakeRunner:
@@ -71,6 +73,8 @@ class FakeRunner:
             started_at="1970-01-01T00:00:00+00:00",
             statistic=target.statistic,
             name=model.name,
+            bindings=model.bindings,
+            resources=Resources(reading(model.size_bytes), _NOTHING, _NOTHING),
         )
 
 

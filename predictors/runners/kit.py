@@ -12,12 +12,13 @@ from typing import Any
 
 from mobinas.errors import MeasurementError
 from mobinas.files import write_atomic
+from mobinas.targets import read_bindings
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
 from predictors.runners.archive import worker_archive
 from predictors.runners.base import ModelFile, measurement_of
 from predictors.runners.reference import reference_model
-from predictors.worker.measuring import MeasuringPlan
+from predictors.worker.measuring import MeasuringPlan, Model
 from predictors.worker.messages import request_line, timed_of
 
 _WORKER, _REQUEST, _README = "worker.pyz", "request.bin", "README.txt"
@@ -48,11 +49,12 @@ def write_kit(path: Path, models: Sequence[ModelFile], target: Target, plan: Mea
         RunFolderError: The zip cannot be written.
     """
     reference = reference_model().SerializeToString(deterministic=True)
-    files = [(model.name, model.content()) for model in models]
-    line = request_line(target.to_json(), asdict(plan), reference, files)
+    sent = [model.content() for model in models]
+    asked = [Model(model.name, data, model.bindings) for model, data in zip(models, sent, strict=True)]
+    line = request_line(target, asdict(plan), reference, asked)
     contents = {
         _WORKER: worker_archive(),
-        _REQUEST: b"".join([line, reference, *(data for _, data in files)]),
+        _REQUEST: b"".join([line, reference, *sent]),
         _README: _INSTRUCTIONS.format(n=len(models), name=target.name).encode(),
     }
     buffer = io.BytesIO()
@@ -78,7 +80,7 @@ def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile],
             changed.
     """
     line, models = _asked(path)
-    if json.loads(line)["target"] != json.loads(request_line(target.to_json(), {}, b"", ()))["target"]:
+    if json.loads(line)["target"] != json.loads(request_line(target, {}, b"", ()))["target"]:
         raise MeasurementError(f"{path} was written for other settings than those of target '{target.name}'")
     sealed, end = _answered(result)
     if end.get("request_sha256") != hashlib.sha256(line).hexdigest():
@@ -101,7 +103,7 @@ def _asked(path: Path) -> tuple[bytes, list[ModelFile]]:
         start, models = len(line) + listed["reference"]["size_bytes"], []
         for one in listed["models"]:
             data = request[start : start + one["size_bytes"]]
-            models.append(ModelFile.of_bytes(one["name"], data))
+            models.append(ModelFile.of_bytes(one["name"], data, read_bindings(one["bindings"])))
             start += one["size_bytes"]
     except OSError as error:
         raise MeasurementError(f"cannot read kit {path}: {error.strerror}") from error

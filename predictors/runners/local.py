@@ -1,6 +1,8 @@
-"""Times models with onnxruntime on this machine, in this process."""
+"""Times models with onnxruntime on this machine, in fresh processes."""
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from mobinas.progress import Progress
 from mobinas.runtime import runtime_version
@@ -8,11 +10,12 @@ from mobinas.targets.target import Target
 from predictors.runners.base import ModelFile, OnResult, measurement_of
 from predictors.runners.reference import reference_model
 from predictors.worker.host import host
-from predictors.worker.measuring import MeasuringPlan, Model, Timed, measure_models
+from predictors.worker.measuring import MeasuringPlan, Model, Timed
+from predictors.worker.processes import in_a_process, measure_models
 
 
 class LocalRunner:
-    """onnxruntime on this machine, in this process."""
+    """onnxruntime on this machine."""
 
     @property
     def host(self) -> str:
@@ -37,6 +40,19 @@ class LocalRunner:
         def keep(i: int, timed: Timed) -> None:
             on_result(i, measurement_of(models[i], target, self.host, self.runtime_version, timed))
 
-        named = [Model(model.name, model.source) for model in models]
-        reference = reference_model().SerializeToString(deterministic=True)
-        measure_models(named, reference, target, plan, keep, progress)
+        with tempfile.TemporaryDirectory(prefix="mobinas-") as folder:
+            reference = Path(folder) / "reference.onnx"
+            reference.write_bytes(reference_model().SerializeToString(deterministic=True))
+            named = [
+                Model(model.name, _as_file(model.source, Path(folder) / f"{i}.onnx"), model.bindings)
+                for i, model in enumerate(models)
+            ]
+            run = in_a_process(reference, target)
+            measure_models(named, plan, target.statistic, run, keep, progress)
+
+
+def _as_file(source: Path | bytes, path: Path) -> Path:
+    if isinstance(source, Path):
+        return source
+    path.write_bytes(source)
+    return path

@@ -7,16 +7,14 @@ word, and a new one waits for that.
 """
 
 import hashlib
-import json
 import os
 import shlex
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import IO, Any
+from typing import Any
 
 from mobinas.errors import MeasurementError, TargetError
 from mobinas.progress import Progress
@@ -25,8 +23,9 @@ from predictors.runners.archive import worker_archive
 from predictors.runners.base import ModelFile, OnResult, measurement_of
 from predictors.runners.reference import reference_model
 from predictors.worker import PROTOCOL
-from predictors.worker.measuring import MeasuringPlan, Timed
-from predictors.worker.messages import progress_of, request_line, timed_of
+from predictors.worker.measuring import MeasuringPlan, Model, Timed
+from predictors.worker.messages import request_line
+from predictors.worker.talk import Worker, last_line, started, take
 
 # Another command than ``ssh``, such as ``ssh -F file``; as GIT_SSH_COMMAND is to git.
 _COMMAND_VARIABLE = "MOBINAS_SSH_COMMAND"
@@ -34,7 +33,6 @@ _OPTIONS = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ServerA
 _ATTEMPTS = 4
 _LOST = 255  # ssh's own exit status
 _PAUSE_S = 2.0
-_RAISED = {error.__name__: error for error in (MeasurementError, TargetError)}
 
 
 class _Lost(Exception):
@@ -54,7 +52,6 @@ class SshRunner:
         self._target = target
         self._pause_s = pause_s
         self._hello: dict[str, Any] | None = None
-        self._complaint, self._status = "", 0
 
     @property
     def host(self) -> str:
@@ -108,39 +105,26 @@ class SshRunner:
         progress: Progress,
     ) -> None:
         reference = reference_model().SerializeToString(deterministic=True)
-        files = [(model.name, model.content()) for model in models]
-        line = request_line(self._target.to_json(), asdict(plan), reference, files)
-        seen: set[int] = set()
-        with self._worker([line, reference, *(data for _, data in files)]) as answers:
-            for message in answers:
-                kind = message.get("kind")
-                if kind == "hello":
-                    self._meet(message)
-                elif kind == "measured":
-                    place = message.pop("model", None)
-                    if type(place) is not int or not 0 <= place < len(models) or place in seen:
-                        raise MeasurementError(f"{self._target.ssh} answered for an unknown model")
-                    seen.add(place)
-                    keep(place, timed_of(message))
-                elif kind == "progress":
-                    progress(*progress_of(message))
-                elif kind == "error":
-                    raised = _RAISED.get(str(message.get("error")), MeasurementError)
-                    raise raised(f"{self._target.ssh}: {message.get('text')}")
-                elif kind == "end":
-                    return
-        if 0 < self._status != _LOST:
+        contents = [model.content() for model in models]
+        asked = [
+            Model(model.name, data, model.bindings) for model, data in zip(models, contents, strict=True)
+        ]
+        line = request_line(self._target, asdict(plan), reference, asked)
+        with self._worker([line, reference, *contents]) as worker:
+            if take(worker, len(models), self._target.ssh, keep, progress, self._meet):
+                return
+        if 0 < worker.status != _LOST:
             raise MeasurementError(
-                f"the worker on {self._target.ssh} died: {self._complaint or self._status}"
+                f"the worker on {self._target.ssh} died: {worker.complaint or worker.status}"
             )
-        raise _Lost(self._complaint or "no reason given")
+        raise _Lost(worker.complaint or "no reason given")
 
     def _greeting(self) -> dict[str, Any]:
         if self._hello is None:
-            with self._worker([]) as answers:
-                first = next(answers, {})
+            with self._worker([]) as worker:
+                first = next(worker.answers, {})
             if first.get("kind") != "hello":
-                why = self._complaint or "no reason given"
+                why = worker.complaint or "no reason given"
                 raise TargetError(f"the worker on {self._target.ssh} does not start: {why}")
             return self._meet(first)
         return self._hello
@@ -154,25 +138,11 @@ class SshRunner:
         return hello
 
     @contextmanager
-    def _worker(self, pieces: Sequence[bytes]) -> Iterator[Iterator[dict[str, Any]]]:
-        """A worker over there that is sent these bytes; its answers."""
+    def _worker(self, pieces: Sequence[bytes]) -> Iterator[Worker]:
+        """A worker over there that is sent these bytes."""
         self._install()
-        with tempfile.TemporaryFile() as sent, tempfile.TemporaryFile() as complaints:
-            for piece in pieces:
-                sent.write(piece)
-            sent.seek(0)
-            command = self._ssh(f"{self._python} {_worker_path()}")
-            process = subprocess.Popen(command, stdin=sent, stdout=subprocess.PIPE, stderr=complaints)
-            assert process.stdout is not None
-            try:
-                yield _messages(process.stdout)
-                self._status = process.wait()
-                complaints.seek(0)
-                self._complaint = _last_line(complaints.read())
-            finally:
-                process.kill()
-                process.stdout.close()
-                process.wait()
+        with started(self._ssh(f"{self._python} {_worker_path()}"), pieces) as worker:
+            yield worker
 
     @property
     def _python(self) -> str:
@@ -222,22 +192,5 @@ def _worker_path() -> str:
     return f"~/.cache/mobinas/worker-{hashlib.sha256(worker_archive()).hexdigest()[:16]}.pyz"
 
 
-def _messages(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    for line in stream:
-        if not line.endswith(b"\n"):
-            return  # torn by a lost connection
-        try:
-            message = json.loads(line)
-        except ValueError:
-            continue  # a login script that prints
-        if isinstance(message, dict):
-            yield message
-
-
-def _last_line(text: bytes) -> str:
-    lines = text.decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
-
-
 def _reason(done: "subprocess.CompletedProcess[bytes]") -> str:
-    return _last_line(done.stderr) or f"exit status {done.returncode}"
+    return last_line(done.stderr) or f"exit status {done.returncode}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,27 @@ def _cpu_model() -> str:
             if line.startswith(("model name", "Model")):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+class Waiting:
+    """How long this thread is ready to run but has no CPU, from now on."""
+
+    def __init__(self) -> None:
+        """Starts."""
+        self._start_ns, self._waited_ns = time.perf_counter_ns(), _waited_ns()
+
+    def share(self) -> float:
+        """Of the time since the start; 0 where the system does not tell."""
+        elapsed_ns = max(1, time.perf_counter_ns() - self._start_ns)
+        return round((_waited_ns() - self._waited_ns) / elapsed_ns, 4)
+
+
+def _waited_ns() -> int:
+    try:
+        # Nanoseconds on a CPU, nanoseconds in the queue for one, and turns.
+        return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 @contextlib.contextmanager

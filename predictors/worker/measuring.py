@@ -1,4 +1,4 @@
-"""Measures models group by group, each in turns with the others of its group and with a reference model."""
+"""Measures models in turns with each other and with a reference model, in one process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from typing import NamedTuple, Protocol
 
 from mobinas.errors import MeasurementError
 from mobinas.runtime import SessionSettings, first_line, open_session
-from mobinas.targets import KernelTime, block_statistic
-from predictors.worker.host import bound_to
+from mobinas.targets import Bindings, KernelTime, block_statistic
+from mobinas.targets.resources import Reading, Resources
+from predictors.worker.energy import energy_of
+from predictors.worker.host import Waiting, bound_to
+from predictors.worker.memory import PeakMemory
 from predictors.worker.rounds import Block, Outcome, run_rounds
 from predictors.worker.timing import SessionTimer, Stopwatch
 from predictors.worker.trace import trace
@@ -26,32 +29,45 @@ class MeasuringPlan:
     """How long and how often to measure.
 
     Attributes:
-        rounds: Blocks per model, one a round.
+        rounds: Blocks per model at least, one a round; all processes together.
         block_s: Length of a block in seconds, half of which goes to the reference model.
         seed: Of the order of models within rounds, and of inputs.
         drift_tolerance: Relative change of the reference model within a round that makes the round drift.
-        max_repeats: Rounds added for drifting ones, per group of models.
+        max_repeats: Rounds added for drifting ones, per process.
         group_size: Models that take turns; results come group by group, so a killed run loses one at most.
         reference_level_s: What the reference model takes on this host, from earlier measurements; by default
             the first group finds it.
         trace_runs: Inferences, at most, for the times of single nodes; 0 for none.
+        processes: Fresh processes, at least, that share the rounds.
+        interval_half_width: Of the 95 % interval, relative to the median: where it is wider, further
+            processes add rounds.
+        max_rounds: Blocks per model at most, unless `rounds` are more.
+        budget_s: Seconds for the whole call after which no further rounds are added; the least ones are
+            always made.
+        energy: Measure the energy per inference too, where the system tells.
     """
 
     rounds: int = 6
     block_s: float = 0.03
     seed: int = 0
     drift_tolerance: float = 0.1
-    max_repeats: int = 2
-    group_size: int = 12
+    max_repeats: int = 1
+    group_size: int = 25
     reference_level_s: float | None = None
     trace_runs: int = 24
+    processes: int = 2
+    interval_half_width: float = 0.02
+    max_rounds: int = 24
+    budget_s: float | None = None
+    energy: bool = True
 
     def __post_init__(self) -> None:
-        for key, least in (("rounds", 1), ("max_repeats", 0), ("group_size", 1), ("trace_runs", 0)):
+        counts = {"rounds": 1, "max_repeats": 0, "group_size": 1, "trace_runs": 0, "processes": 1}
+        for key, least in {**counts, "max_rounds": 1}.items():
             if getattr(self, key) < least:
                 raise MeasurementError(f"{key} is {getattr(self, key)}; it must be at least {least}")
-        for key in ("block_s", "drift_tolerance"):
-            if not getattr(self, key) > 0:
+        for key in ("block_s", "drift_tolerance", "interval_half_width", "budget_s"):
+            if getattr(self, key) is not None and not getattr(self, key) > 0:
                 raise MeasurementError(f"{key} is {getattr(self, key)}; it must be above 0")
 
 
@@ -70,10 +86,11 @@ class DeviceSettings(SessionSettings, Protocol):
 
 
 class Model(NamedTuple):
-    """A model to measure: its name for people, and its file or the bytes of one."""
+    """A model to measure: its name for people, its file or the bytes of one, and sizes of open dimensions."""
 
     name: str
     source: Path | bytes
+    bindings: Bindings = ()
 
 
 class Timed(NamedTuple):
@@ -85,67 +102,82 @@ class Timed(NamedTuple):
     warmup_samples: int
     started_at: str
     kernels: tuple[KernelTime, ...] = ()
+    blocks_per_process: tuple[int, ...] = ()
+    clock_error: float = 0.0
+    waited: float = 0.0
+    resources: Resources = Resources()
 
 
-def measure_models(
+def measure_group(
     models: Sequence[Model],
-    reference: bytes,
+    reference: Path,
     settings: DeviceSettings,
     plan: MeasuringPlan,
-    on_result: Callable[[int, Timed], None],
     progress: Callable[[int, int, str], None],
-) -> None:
-    """Measures every model once.
+) -> list[Timed]:
+    """Measures models in turns, in this very process.
 
     Args:
         models: What to measure.
         reference: The reference model's file.
         settings: Of the device.
-        plan: How long and how often.
-        on_result: Called once per model with its position and what was seen, as soon as it is final.
+        plan: How long; its rounds are all made here.
         progress: Told the rounds done, all rounds, and what goes on.
+
+    Returns:
+        What was seen of each model.
 
     Raises:
         TargetError: This machine lacks the provider, or the CPUs to bind to.
         MeasurementError: A model cannot run here; the text names it.
     """
-    rng = random.Random(plan.seed)
-    level_s = plan.reference_level_s
+
+    def after_round(good: int, drift: float) -> None:
+        progress(good, plan.rounds, f"{len(models)} models, drift {drift:.1%}")
+
     with bound_to(settings.affinity):
         beside = Stopwatch(open_session(reference, settings), settings, plan.seed)
         beside.warm_up()
-        groups = [
-            range(start, min(start + plan.group_size, len(models)))
-            for start in range(0, len(models), plan.group_size)
-        ]
-        total = len(groups) * plan.rounds
-        for g, group in enumerate(groups):
-
-            def after_round(good: int, drift: float, before: int = g * plan.rounds) -> None:
-                progress(before + good, total, f"{len(models)} models, drift {drift:.1%}")
-
-            started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            timers = [_timer(models[i], beside, settings, plan) for i in group]
-            warmups = [timer.warm_up() for timer in timers]
-            outcome = run_rounds(
-                timers,
-                rounds=plan.rounds,
-                max_repeats=plan.max_repeats,
-                drift_tolerance=plan.drift_tolerance,
-                rng=rng,
-                after_round=after_round,
+        started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        timers, peaks = zip(*(_timer(model, beside, settings, plan) for model in models))
+        warmups = [timer.warm_up() for timer in timers]
+        waiting = Waiting()
+        outcome = run_rounds(
+            timers,
+            rounds=plan.rounds,
+            max_repeats=plan.max_repeats,
+            drift_tolerance=plan.drift_tolerance,
+            rng=random.Random(plan.seed),
+            after_round=after_round,
+        )
+        waited = waiting.share()
+        level_s = plan.reference_level_s or _level(outcome, settings.statistic)
+        return [
+            Timed(
+                tuple(_rounded(r.blocks[i]) for r in outcome.rounds),
+                tuple(_rounded(r.references[i]) for r in outcome.rounds),
+                level_s,
+                warmups[i],
+                started_at,
+                _kernels(model, timers[i], beside, settings, plan, level_s),
+                (len(outcome.rounds),),
+                timers[i].clock_error,
+                waited,
+                Resources(peak_memory_bytes=peaks[i], energy_j=_energy(timers[i], settings, plan)),
             )
-            level_s = level_s or _level(outcome, settings.statistic)
-            for place, i in enumerate(group):
-                blocks = tuple(_rounded(r.blocks[place]) for r in outcome.rounds)
-                references = tuple(_rounded(r.references[place]) for r in outcome.rounds)
-                kernels = _kernels(models[i], timers[place], beside, settings, plan, level_s)
-                on_result(i, Timed(blocks, references, level_s, warmups[place], started_at, kernels))
+            for i, model in enumerate(models)
+        ]
 
 
-def _timer(model: Model, reference: Stopwatch, settings: DeviceSettings, plan: MeasuringPlan) -> SessionTimer:
+def _timer(
+    model: Model, reference: Stopwatch, settings: DeviceSettings, plan: MeasuringPlan
+) -> tuple[SessionTimer, Reading]:
+    """A timer, and the memory that opening the model and its first run take."""
+    memory = PeakMemory()
     try:
-        stopwatch = Stopwatch(open_session(model.source, settings), settings, plan.seed)
+        stopwatch = Stopwatch(
+            open_session(model.source, settings, bindings=model.bindings), settings, plan.seed
+        )
     except MeasurementError as error:
         raise MeasurementError(f"{model.name}: {error}") from error
     try:
@@ -153,7 +185,17 @@ def _timer(model: Model, reference: Stopwatch, settings: DeviceSettings, plan: M
     except Exception as error:
         # onnxruntime's exceptions share no base below Exception.
         raise MeasurementError(f"{model.name} opens but does not run: {first_line(error)}") from error
-    return SessionTimer(stopwatch, reference, plan.block_s)
+    return SessionTimer(stopwatch, reference, plan.block_s), memory.reading()
+
+
+def _energy(timer: SessionTimer, settings: DeviceSettings, plan: MeasuringPlan) -> Reading:
+    if not plan.energy:
+        return Reading()
+    if settings.provider != "CPUExecutionProvider":
+        return Reading(
+            None, f"the energy counters are the processor's, and {settings.provider} may run beside it"
+        )
+    return energy_of(timer.run, timer.once_s)
 
 
 def _kernels(
@@ -169,7 +211,7 @@ def _kernels(
     if not runs:
         return ()
     around_s = [reference.time(1) for _ in range(runs)]
-    kernels = trace(model.source, settings, runs, plan.seed)
+    kernels = trace(model.source, settings, runs, plan.seed, model.bindings)
     around_s += [reference.time(1) for _ in range(runs)]
     # As in the trace, the faster half counts.
     speed = level_s / statistics.mean(sorted(around_s)[:runs])

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # A sample spans this many ticks of the clock, so that rounding to a tick stays below 0.1 %.
 _TICKS_PER_SAMPLE = 1000
-_MIN_SAMPLE_S = 100e-6
+_MIN_SAMPLE_S, _MAX_SAMPLE_S = 100e-6, 0.25
+_TICKS_SEEN = 10
 _PAIRS_PER_BLOCK = (5, 60)
 _MAX_REFERENCE_RUNS = 8
 # Other models ran since the last block: the first inferences only bring caches back.
@@ -46,12 +47,12 @@ class Stopwatch:
             target: For the batch.
             seed: Of the inputs.
             clock: Seconds, monotonic.
-            tick_s: The clock's resolution; that of `time.perf_counter` by default.
+            tick_s: The clock's resolution; by default what it shows.
         """
         self._session = session
         self._feeds: dict[str, npt.NDArray[Any]] = example_feeds(session, target.batch, seed)
         self._clock = clock
-        self.tick_s = time.get_clock_info("perf_counter").resolution if tick_s is None else tick_s
+        self.tick_s = tick_of(clock) if tick_s is None else tick_s
         self.once_s = self.tick_s
 
     def time(self, runs: int) -> float:
@@ -79,6 +80,18 @@ class Stopwatch:
         return _WARMUP_WINDOW * len(windows)
 
 
+def tick_of(clock: Callable[[], float]) -> float:
+    """The smallest step in seconds that a clock is seen to make, never below 1 ns."""
+    steps: list[float] = []
+    last = clock()
+    while len(steps) < _TICKS_SEEN:
+        now = clock()
+        if now > last:
+            steps.append(now - last)
+            last = now
+    return max(min(steps), 1e-9)
+
+
 class SessionTimer:
     """Times a model in turns with the reference model; a `PairTimer`."""
 
@@ -89,11 +102,16 @@ class SessionTimer:
         self._block_s = block_s
         self._runs = self._reference_runs = 1
         self._pairs = _PAIRS_PER_BLOCK[0]
+        self.clock_error = 0.0
 
     @property
     def once_s(self) -> float:
         """Seconds of one inference, roughly, after the warm-up."""
         return self._model.once_s
+
+    def run(self, runs: int) -> None:
+        """Runs the model that often."""
+        self._model.time(runs)
 
     def warm_up(self) -> int:
         """Warms the model up and fixes how many inferences a sample spans and how many pairs a block has."""
@@ -101,9 +119,17 @@ class SessionTimer:
         once_s, reference_s = self._model.once_s, self._reference.once_s
         sample_s = max(_TICKS_PER_SAMPLE * self._model.tick_s, _MIN_SAMPLE_S)
         self._runs = math.ceil(sample_s / once_s)
-        spanned_s = self._runs * once_s
+        spanned_s, most_runs = self._runs * once_s, _MAX_REFERENCE_RUNS
+        if sample_s > _MIN_SAMPLE_S:  # a coarse clock: one inference may have been shorter than a tick
+            sample_s = min(sample_s, _MAX_SAMPLE_S)
+            most_runs = math.ceil(sample_s / reference_s)
+            spanned_s = self._runs * self._model.time(self._runs)
+            while spanned_s < sample_s:
+                self._runs *= 2
+                spanned_s = self._runs * self._model.time(self._runs)
         # A long sample is paired with a longer stretch of the reference, so that both see the same machine.
-        self._reference_runs = min(_MAX_REFERENCE_RUNS, max(1, round(spanned_s / reference_s)))
+        self._reference_runs = min(most_runs, max(1, round(spanned_s / reference_s)))
+        self.clock_error = self._model.tick_s / min(spanned_s, self._reference_runs * reference_s)
         least, most = _PAIRS_PER_BLOCK
         pairs = round(self._block_s / (spanned_s + self._reference_runs * reference_s))
         self._pairs = min(most, max(least, pairs))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobinas.runtime import SessionSettings, example_feeds, open_session
-from mobinas.targets import KernelTime, Shape
+from mobinas.targets import Bindings, KernelTime, Shape
 
 _WARMUP_RUNS = 3
 _KERNEL = "_kernel_time"
@@ -17,7 +17,13 @@ _LAYOUT_CHANGES = ("ReorderInput", "ReorderOutput")
 _TICK_S = 1e-6
 
 
-def trace(model: Path | bytes, settings: SessionSettings, runs: int, seed: int = 0) -> tuple[KernelTime, ...]:
+def trace(
+    model: Path | bytes,
+    settings: SessionSettings,
+    runs: int,
+    seed: int = 0,
+    bindings: Bindings = (),
+) -> tuple[KernelTime, ...]:
     """Times every node of a model over several inferences.
 
     The profiler itself takes some microseconds per node, mostly between nodes.
@@ -27,6 +33,7 @@ def trace(model: Path | bytes, settings: SessionSettings, runs: int, seed: int =
         settings: Of the device.
         runs: Inferences after the warm-up.
         seed: Of the inputs.
+        bindings: Sizes of open dimensions by their names.
 
     Returns:
         One record per node in the order of execution; none where the provider gives no times of nodes.
@@ -36,7 +43,8 @@ def trace(model: Path | bytes, settings: SessionSettings, runs: int, seed: int =
         MeasurementError: The model cannot be opened.
     """
     with tempfile.TemporaryDirectory(prefix="mobinas-trace-") as folder:
-        session = open_session(model, settings, profile_prefix=str(Path(folder) / "trace"))
+        prefix = str(Path(folder) / "trace")
+        session = open_session(model, settings, profile_prefix=prefix, bindings=bindings)
         feeds = example_feeds(session, settings.batch, seed)
         for _ in range(_WARMUP_RUNS + runs):
             session.run(None, feeds)

@@ -19,7 +19,7 @@ from predictors.runners import MeasuringPlan, ModelFile
 from predictors.runners.kit import read_kit, write_kit
 
 TARGET = Target("pi")
-PLAN = MeasuringPlan(rounds=3, block_s=0.002)
+PLAN = MeasuringPlan(rounds=3, max_rounds=3, block_s=0.002)
 
 
 def _run(kit: Path, folder: Path) -> Path:

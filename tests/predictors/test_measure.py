@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -23,10 +24,20 @@ from predictors.runners.fake import FakeRunner, fake_latency_s
 from predictors.runners.local import LocalRunner
 from predictors.runners.reference import reference_model
 from predictors.sampling import sample_for_profile
-from predictors.worker.timing import SessionTimer, Stopwatch
+from predictors.worker.timing import SessionTimer, Stopwatch, tick_of
 
 SPACE = SearchSpace(Task(10, 1), (8, 16), (3, 4), (2, 4), (op_set("darts"),))
 MODELS = sample_for_profile(SPACE, 6, random.Random(0))
+
+
+def open_sized() -> onnx.ModelProto:
+    """A convolution over images of open height and width."""
+    sizes = ["batch", 3, "height", "width"]
+    values = [onnx.helper.make_tensor_value_info(name, 1, sizes) for name in ("x", "y")]
+    weights = onnx.numpy_helper.from_array(np.ones((3, 3, 3, 3), np.float32), "w")
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)
+    graph = onnx.helper.make_graph([node], "open", values[:1], values[1:], [weights])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
 
 
 class CountingRunner(FakeRunner):
@@ -85,6 +96,21 @@ def test_another_target_or_file_is_not_answered_from_the_log(tmp_path: Path) -> 
     assert len(runner.measured) == 3
 
 
+@pytest.mark.parametrize("target", [Target.fake(), Target.local()], ids=["fake", "local"])
+def test_other_bindings_are_another_measurement(tmp_path: Path, target: Target) -> None:
+    path, log = tmp_path / "open.onnx", tmp_path / "m.jsonl"
+    onnx.save(open_sized(), path)
+    how: dict = {"rounds": 2, "max_rounds": 2, "block_s": 0.002, "log": log}
+    (small,) = measure([path], target, bindings={"width": 8, "height": 8}, **how)
+    (large,) = measure([path], target, bindings={"width": 64, "height": 64}, **how)
+    (again,) = measure([path], target, bindings={"height": 8, "width": 8}, **how)
+    assert again == small and large.median_s > 2 * small.median_s
+    assert small.bindings == (("height", 8), ("width", 8))
+    assert load_measurements(log) == [small, large]
+    with pytest.raises(MeasurementError, match="size of 1 or more"):
+        measure([path], target, bindings={"height": 0}, **how)
+
+
 def test_a_log_of_something_else_is_named(tmp_path: Path) -> None:
     log = tmp_path / "m.jsonl"
     log.write_text('{"a": 1}\n')
@@ -118,13 +144,14 @@ def test_the_local_runner_measures_with_a_reference(tmp_path: Path) -> None:
         MODELS[:2],
         Target.local(),
         rounds=3,
+        max_rounds=4,
         block_s=0.002,
         log=log,
         progress=lambda done, total, text: seen.append(done),
     )
     assert seen
     for m in first:
-        assert len(m.blocks_s) == 3
+        assert len(m.blocks_s) == sum(m.blocks_per_process) and m.blocks_per_process[:2] == (2, 1)
         assert [len(b) for b in m.blocks_s] == [len(b) for b in m.reference_blocks_s]
         assert m.warmup_samples > 0
         assert m.interval_s[0] <= m.median_s <= m.interval_s[1]
@@ -168,7 +195,23 @@ def test_a_coarse_clock_is_met_by_longer_samples() -> None:
     timer.warm_up()
     own, other = timer.block()
     assert own == pytest.approx([7e-5] * len(own), rel=0.01)
-    assert len(own) == len(other) == 5
+    assert other == pytest.approx([3e-4] * 5, rel=0.02)
+    assert len(own) == 5
+    assert timer.clock_error < 0.01
+
+
+def test_a_clock_too_coarse_for_any_sample_is_told() -> None:
+    clock = [0.0]
+    reference = stopwatch(clock, 3e-4, 0.05)
+    reference.warm_up()
+    timer = SessionTimer(stopwatch(clock, 7e-5, 0.05), reference, 0.01)
+    timer.warm_up()
+    assert timer.clock_error > 0.1
+
+
+def test_a_tick_is_what_the_clock_shows() -> None:
+    ticking = iter(k // 3 * 0.25 for k in range(1000))
+    assert tick_of(lambda: next(ticking)) == 0.25
 
 
 def test_the_reference_model_never_changes() -> None:

@@ -16,10 +16,10 @@ from mobinas.testing import sample
 from predictors.runners import ModelFile
 from predictors.runners.archive import worker_archive
 from predictors.runners.reference import reference_model
-from predictors.worker.measuring import MeasuringPlan
+from predictors.worker.measuring import MeasuringPlan, Model
 from predictors.worker.messages import request_line
 
-PLAN = MeasuringPlan(rounds=3, block_s=0.002)
+PLAN = MeasuringPlan(rounds=3, max_rounds=3, block_s=0.002)
 REFERENCE = reference_model().SerializeToString(deterministic=True)
 # Runs a zipapp where importing anything that a bare device lacks fails, and says what it loaded of ours.
 BARE = """
@@ -57,14 +57,16 @@ def _answers(worker: Path, request: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_it_needs_neither_torch_nor_mobinas(worker: Path) -> None:
+@pytest.mark.parametrize("part", [False, True])
+def test_it_needs_neither_torch_nor_mobinas(worker: Path, part: bool) -> None:
     data = ModelFile.of(sample(0)).content()
-    line = request_line(Target.local().to_json(), asdict(PLAN), REFERENCE, [("net", data)])
+    line = request_line(Target.local(), asdict(PLAN), REFERENCE, [Model("net", data)], part=part)
     answers = _answers(worker, line + REFERENCE + data)
     assert [a["kind"] for a in answers if a["kind"] != "progress"] == ["hello", "measured", "end"]
     (measured,) = (a for a in answers if a["kind"] == "measured")
     assert len(measured["blocks_s"]) == len(measured["reference_blocks_s"]) == 3
     assert measured["reference_level_s"] > 0
+    assert measured["blocks_per_process"] == ([3] if part else [2, 1])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_it_needs_neither_torch_nor_mobinas(worker: Path) -> None:
 )
 def test_a_bad_request_is_answered_in_words(worker: Path, change: Any, text: str) -> None:
     data = ModelFile.of(sample(0)).content()
-    line = request_line(Target.local().to_json(), asdict(PLAN), REFERENCE, [("net", data)])
+    line = request_line(Target.local(), asdict(PLAN), REFERENCE, [Model("net", data)])
     last = _answers(worker, change(line, REFERENCE + data))[-1]
     assert last["kind"] == "error" and text in last["text"]
 

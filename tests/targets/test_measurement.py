@@ -98,6 +98,10 @@ def test_samples_must_be_finite_and_positive(bad: object) -> None:
         ({"verdict": "fine"}, "verdict"),
         ({"host": None}, "host"),
         ({"warmup_samples": -1}, "warmup_samples"),
+        ({"blocks_per_process": (1, 2)}, "blocks_per_process"),
+        ({"blocks_per_process": (2, 0)}, "blocks_per_process"),
+        ({"clock_error": -0.1}, "clock_error"),
+        ({"waited": math.nan}, "waited"),
     ],
 )
 def test_broken_rules_are_named(change: dict, text: str) -> None:
