@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
-from mobinas.targets.spread import half_width
+from mobinas.targets.spread import TRUSTED_WAIT, half_width
 
 if TYPE_CHECKING:
     from mobinas.targets.measurement import Measurement
@@ -14,9 +14,6 @@ Verdict = Literal["steady", "unstable", "throttling", "coarse_clock"]
 
 # Half of the 95 % interval, relative to the median.
 TRUSTED_HALF_WIDTH = 0.1
-# Below this, a process that waits for a CPU only meets the system's own work. Networks larger than the cache
-# took up to twice as long for minutes where two programs shared a core, which no interval foresees.
-_TRUSTED_WAIT = 0.05
 _TRUSTED_CLOCK_ERROR = 0.01
 # The reference model is that much slower in the end, and later blocks are slower in most pairs of blocks: of
 # eight blocks in random order, one in forty rises that consistently.
@@ -34,14 +31,16 @@ REMEDIES: dict[Verdict, str] = {
 
 
 def verdict_of(measurement: "Measurement") -> Verdict:
-    """The first of these that holds: a coarse clock, throttling, a wide interval or a busy CPU, steady."""
+    """The first of these that holds: a coarse clock, a busy CPU, throttling, a wide interval, steady."""
     if measurement.clock_error > _TRUSTED_CLOCK_ERROR:
         return "coarse_clock"
+    if measurement.waited > TRUSTED_WAIT:
+        return "unstable"
     rise, pairs = trend_of([min(block) for block in measurement.reference_blocks_s])
     if rise > _THROTTLED_RISE and pairs >= _THROTTLED_PAIRS:
         return "throttling"
     wide = half_width(measurement.median_s, measurement.interval_s) > TRUSTED_HALF_WIDTH
-    return "unstable" if wide or measurement.waited > _TRUSTED_WAIT else "steady"
+    return "unstable" if wide else "steady"
 
 
 def trend_of(values: Sequence[float]) -> tuple[float, float]:

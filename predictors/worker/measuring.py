@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,6 +23,8 @@ from predictors.worker.timing import SessionTimer, Stopwatch
 from predictors.worker.trace import trace
 
 _MIN_TRACE_RUNS = 8
+# Providers that compile models take minutes to open one.
+_MOST_OPENING_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -173,19 +176,24 @@ def _timer(
     model: Model, reference: Stopwatch, settings: DeviceSettings, plan: MeasuringPlan
 ) -> tuple[SessionTimer, Reading]:
     """A timer, and the memory that opening the model and its first run take."""
-    memory = PeakMemory()
+
+    def opened() -> Stopwatch:
+        session = open_session(model.source, settings, bindings=model.bindings)
+        return Stopwatch(session, settings, plan.seed)
+
+    memory, start_s = PeakMemory(), time.perf_counter()
     try:
-        stopwatch = Stopwatch(
-            open_session(model.source, settings, bindings=model.bindings), settings, plan.seed
-        )
+        stopwatch = opened()
     except MeasurementError as error:
         raise MeasurementError(f"{model.name}: {error}") from error
+    opening_s = time.perf_counter() - start_s
     try:
         stopwatch.time(1)
     except Exception as error:
         # onnxruntime's exceptions share no base below Exception.
         raise MeasurementError(f"{model.name} opens but does not run: {first_line(error)}") from error
-    return SessionTimer(stopwatch, reference, plan.block_s), memory.reading()
+    renewed = opened if opening_s < _MOST_OPENING_S else None
+    return SessionTimer(stopwatch, reference, plan.block_s, renewed), memory.reading()
 
 
 def _energy(timer: SessionTimer, settings: DeviceSettings, plan: MeasuringPlan) -> Reading:

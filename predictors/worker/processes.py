@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from mobinas.errors import MeasurementError
-from mobinas.targets.spread import block_values, half_width, interval
+from mobinas.targets.spread import TRUSTED_WAIT, block_values, half_width, interval
 from predictors.worker.measuring import DeviceSettings, MeasuringPlan, Model, Timed
 from predictors.worker.messages import request_line
 from predictors.worker.talk import here, started, take
@@ -109,6 +109,8 @@ def _merged(parts: Sequence[Timed]) -> Timed:
 
 
 def _wide(timed: Timed, plan: MeasuringPlan, statistic: str) -> bool:
+    if timed.waited > TRUSTED_WAIT:
+        return False  # more rounds would not make it trusted
     values = block_values(timed.blocks_s, timed.reference_blocks_s, timed.reference_level_s, statistic)
     ends = interval(values, timed.blocks_per_process)
     return ends is None or half_width(statistics.median(values), ends) > plan.interval_half_width

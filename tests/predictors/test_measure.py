@@ -200,6 +200,21 @@ def test_a_coarse_clock_is_met_by_longer_samples() -> None:
     assert timer.clock_error < 0.01
 
 
+def test_every_other_block_has_a_new_session() -> None:
+    clock = [0.0]
+    reference = stopwatch(clock, 3e-4, 1e-6)
+    reference.warm_up()
+    opened = iter([2e-3, 3e-3])
+
+    def renewed() -> Stopwatch:
+        return stopwatch(clock, next(opened), 1e-6)
+
+    timer = SessionTimer(stopwatch(clock, 1e-3, 1e-6), reference, 0.01, renewed)
+    timer.warm_up()
+    seen = [round(1e3 * min(timer.block()[0]), 2) for _ in range(6)]
+    assert seen == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
+
+
 def test_a_clock_too_coarse_for_any_sample_is_told() -> None:
     clock = [0.0]
     reference = stopwatch(clock, 3e-4, 0.05)

@@ -24,6 +24,7 @@ class Device:
     seconds: Callable[[str, int], float]
     asked: list[tuple[list[str], MeasuringPlan]] = field(default_factory=list)
     now_s: float = 0.0
+    waited: float = 0.0
 
     def __call__(self, models: Sequence[Model], plan: MeasuringPlan, progress: Any) -> list[Timed]:
         self.asked.append(([model.name for model in models], plan))
@@ -31,7 +32,8 @@ class Device:
         progress(plan.rounds, plan.rounds, "")
         blocks = [((self.seconds(model.name, len(self.asked)),) * 3,) * plan.rounds for model in models]
         reference, level_s = ((1.0,) * 3,) * plan.rounds, plan.reference_level_s or 1.0
-        return [Timed(block, reference, level_s, 5, "now") for block in blocks]
+        seen = [Timed(block, reference, level_s, 5, "now") for block in blocks]
+        return [one._replace(waited=self.waited) for one in seen]
 
     def measure(self, plan: MeasuringPlan, told: list[Any] | None = None) -> dict[int, Timed]:
         found: dict[int, Timed] = {}
@@ -78,6 +80,12 @@ def test_the_budget_ends_further_rounds_but_not_the_least() -> None:
     # The first group's model is steady and leaves its share to the others, of which each has its own.
     assert [names for names, _ in groups.asked][:3] == [["still"], ["still"], ["odd"]]
     assert groups.now_s <= 310
+
+
+def test_no_rounds_are_added_where_the_cpu_is_shared() -> None:
+    found = Device(_seconds, waited=0.3).measure(PLAN)
+    assert {timed.blocks_per_process for timed in found.values()} == {(2, 2)}
+    assert {timed.waited for timed in found.values()} == {0.3}
 
 
 def test_odd_rounds_are_shared_and_one_round_is_made_twice() -> None:

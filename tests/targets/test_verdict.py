@@ -56,6 +56,7 @@ def test_each_verdict_has_its_cause_and_remedy() -> None:
     }
     assert {verdict: verdict_of(m) for verdict, m in cases.items()} == {v: v for v in get_args(Verdict)}
     assert verdict_of(seen([1.0] * 6, [1.0] * 6, waited=0.3)) == "unstable"
+    assert verdict_of(seen(slowing, slowing, waited=0.3)) == "unstable"  # another program began
     assert verdict_of(seen(slowing[::-1], slowing[::-1])) == "steady"  # warming up is none
     assert len({REMEDIES[v] for v in get_args(Verdict)}) == 4
     assert replace(PLAIN, verdict="throttling").remedy == REMEDIES["throttling"]
