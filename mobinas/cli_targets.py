@@ -97,6 +97,9 @@ def add(
 def profile(
     target: _Name,
     networks: Annotated[int, typer.Option(help="How many networks are measured.", min=8)] = 100,
+    minutes: Annotated[
+        float | None, typer.Option(help="After so many minutes of measuring, what there is must do.")
+    ] = None,
 ) -> None:
     """Measures networks on a target and fits its latency predictor; continues where it was stopped."""
     from mobinas.console import console_reporter
@@ -105,7 +108,7 @@ def profile(
 
     found, folder = locate(target)
     with console_reporter().step(1, 1, f"measure {networks} networks on {found.name}") as progress:
-        predictor = profile_target(found, folder, networks=networks, progress=progress)
+        predictor = profile_target(found, folder, networks=networks, minutes=minutes, progress=progress)
     _tell(predictor)
 
 

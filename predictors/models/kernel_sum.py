@@ -111,6 +111,19 @@ class KernelSum:
         return self.scale * tau * np.maximum(1 + correction, 0.05), std
 
 
+def network_covariance(fitted: KernelSum, networks: Sequence[Sequence[Kernel]]) -> Floats:
+    """How the relative errors of networks' sums vary together before any is measured: [n, n]."""
+    kernels = tuple(sorted({k for network in networks for k in network}, key=_order))
+    tau, std = fitted.times.predict(kernels)
+    shares = _counts(networks, kernels) * tau
+    shares /= shares.sum(axis=1)[:, None]
+    parts = _between_networks(kernels, shares)
+    covariance = np.sum([d**2 * part for d, part in zip(fitted.deviations, parts, strict=True)], axis=0)
+    unsure = shares * std
+    result: Floats = covariance + unsure @ unsure.T
+    return result
+
+
 @dataclass(frozen=True)
 class _Fit:
     evidence: float

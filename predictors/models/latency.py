@@ -9,8 +9,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,7 @@ from predictors.kernels import Kernel, kernel_of
 from predictors.layout import Call
 from predictors.models.baselines import BASELINES, plain_features
 from predictors.models.fit import Fit, Network
-from predictors.models.report import PredictorReport, Scores, hit_rate
+from predictors.models.report import PredictorReport, Scores, hit_rate, measuring_s
 from predictors.networks import Adder, Layout, NetworkSums, kernels_of
 
 if TYPE_CHECKING:
@@ -41,8 +39,6 @@ _Z_90 = 1.6449
 _FLOOR_STD = 0.02
 # Networks of most work that are held out together, and from how many networks on.
 _LARGEST, _ENOUGH = 0.15, 40
-# Groups of models that follow each other within this time belong to one stretch of measuring.
-_PAUSE_S = 120.0
 _FORMAT = 2
 _JSON, _ARRAYS = "predictor.json", "arrays.npz"
 
@@ -131,12 +127,12 @@ class LatencyPredictor:
         from threadpoolctl import threadpool_limits
 
         _check(models, measurements)
-        layout = _layout_of(measurements)
-        networks = [_network(m, one, layout) for m, one in zip(models, measurements, strict=True)]
+        layout = layout_of(measurements)
+        networks = timed_networks(models, measurements, layout)
         # Thousands of small factorisations: a second thread only waits, and on a busy machine for long.
         with threadpool_limits(1):
             judged = _Judged(networks, measurements, seed)
-            fitted = Fit.of(networks, judged.latencies_s, judged.weights)
+            fitted = fit_of(networks, measurements)
             predictor = cls(measurements[0], layout, fitted, judged.scale)
             predictor.report = judged.report()
         return predictor
@@ -232,7 +228,7 @@ class _Judged:
         self.measurements = measurements
         self.networks = networks
         self.latencies_s = np.array([m.median_s for m in measurements])
-        self.weights = _weights(measurements)
+        self.weights = weights_of(measurements)
         self.features = plain_features([[kernel for kernel, _ in network] for network in networks])
         folds = np.array_split(np.random.default_rng(seed).permutation(n), min(_FOLDS, n))
         self.predicted, self.deviation = np.empty(n), np.empty(n)
@@ -278,7 +274,7 @@ class _Judged:
         baselines = {"sum of kernels timed one by one": self.look_up, **self.baselines}
         return PredictorReport(
             n=len(self.networks),
-            measuring_s=_measuring_s(self.measurements),
+            measuring_s=measuring_s(self.measurements),
             scores=Scores.of(self.predicted, self.latencies_s),
             largest=self._largest(),
             coverage_90=float(np.mean(np.abs(self.latencies_s - self.predicted) <= _Z_90 * std_s)),
@@ -295,7 +291,12 @@ def _identity(measurement: Measurement) -> dict[str, str]:
     return {key: getattr(measurement, key) for key in ("target_fingerprint", "host", "runtime_version")}
 
 
-def _layout_of(measurements: Sequence[Measurement]) -> Layout:
+def fit_of(networks: Sequence[Network], measurements: Sequence[Measurement]) -> Fit:
+    """The fitted parts alone, without judging them."""
+    return Fit.of(networks, np.array([m.median_s for m in measurements]), weights_of(measurements))
+
+
+def layout_of(measurements: Sequence[Measurement]) -> Layout:
     """Blocks and batch, as the executed convolutions show them."""
     convolutions = [k for m in measurements for k in m.kernels if k.op in ("Conv", "FusedConv")]
     block = math.gcd(*(k.output[1] for k in convolutions if k.blocked), 16)
@@ -303,10 +304,18 @@ def _layout_of(measurements: Sequence[Measurement]) -> Layout:
     return Layout(block if any(k.blocked for k in convolutions) else 1, batch)
 
 
+def timed_networks(
+    models: "Sequence[Path | onnx.ModelProto | Architecture]",
+    measurements: Sequence[Measurement],
+    layout: Layout,
+) -> list[Network]:
+    """Kernels of each measured model with their times; without a trace, times that are not numbers."""
+    return [_network(m, one, layout) for m, one in zip(models, measurements, strict=True)]
+
+
 def _network(
     model: "Path | onnx.ModelProto | Architecture", measurement: Measurement, layout: Layout
 ) -> Network:
-    """Kernels with their times; without a trace, times that are not numbers."""
     total_s = sum(kernel.seconds for kernel in measurement.kernels)
     if total_s == 0:
         return [(kernel, math.nan) for kernel in kernels_of(model, layout)]
@@ -330,7 +339,8 @@ def _check(models: Sequence[Any], measurements: Sequence[Measurement]) -> None:
         )
 
 
-def _weights(measurements: Sequence[Measurement]) -> Floats:
+def weights_of(measurements: Sequence[Measurement]) -> Floats:
+    """In (0, 1], inverse to the variance of each measurement's error: [n]."""
     half = np.array([(m.interval_s[1] - m.interval_s[0]) / 2 / m.median_s for m in measurements])
     return _FLOOR_STD**2 / (_FLOOR_STD**2 + (half / 1.96) ** 2)
 
@@ -339,10 +349,3 @@ def _calibrated(errors: Floats) -> float:
     """Standard deviation whose 90 % interval holds 90 % of new errors (split conformal quantile)."""
     share = min(1.0, 0.9 * (1 + 1 / len(errors)))
     return max(float(np.quantile(errors, share)) / _Z_90, 1e-6)
-
-
-def _measuring_s(measurements: Sequence[Measurement]) -> float:
-    starts = sorted({datetime.fromisoformat(m.started_at).timestamp() for m in measurements})
-    gaps = [b - a for a, b in pairwise(starts) if b - a < _PAUSE_S]
-    # The last group took about as long as the others.
-    return sum(gaps) + (statistics.median(gaps) if gaps else 0.0)

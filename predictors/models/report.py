@@ -1,15 +1,22 @@
 """How far to trust a latency predictor, from networks that it was not fitted on."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mobinas.errors import PredictorError
+from mobinas.targets.measurement import Measurement
 
 Floats = npt.NDArray[np.float64]
+
+# Groups of models that follow each other within this time belong to one stretch of measuring.
+_PAUSE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +128,11 @@ def rank_correlations(a: Floats, b: Floats) -> tuple[float, float]:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0, 0.0
     return float(spearmanr(a, b).statistic), float(kendalltau(a, b).statistic)
+
+
+def measuring_s(measurements: Sequence[Measurement]) -> float:
+    """Seconds spent on measuring, from the times at which groups of models began; pauses do not count."""
+    starts = sorted({datetime.fromisoformat(m.started_at).timestamp() for m in measurements})
+    gaps = [b - a for a, b in pairwise(starts) if b - a < _PAUSE_S]
+    # The last group took about as long as the others.
+    return sum(gaps) + (statistics.median(gaps) if gaps else 0.0)
