@@ -5,6 +5,7 @@ Runs on Python 3.9 without the rest of MOBINAS, as part of the measuring worker.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +27,30 @@ _LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+_NEWER = "install a newer onnxruntime, or export"
+# What onnxruntime says at length, and what it means.
+_LACKS = (
+    (
+        r"Opset (\d+) is under development.* domain (\S+) is till opset (\d+)",
+        "{runtime} knows opsets of {1} up to {2}, the model is of {0}; " + _NEWER + " for an older opset",
+    ),
+    (
+        r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
+        "{runtime} knows IR versions up to {1}, the model is of {0}; " + _NEWER + " with an older one",
+    ),
+    (
+        r"No Op registered for (\S+)",
+        "{runtime} has no operator {0} in the model's opset; " + _NEWER + " without it",
+    ),
+    (
+        r"(\S+)\(-?\d+\) is not a registered function/op",
+        "{runtime} has no operator {0}; install the onnxruntime that has it, or export without it",
+    ),
+    (
+        r"find an implementation for (\S+)\((-?\d+)\)",
+        "{runtime} has no operator {0} (opset {1}) for these types; " + _NEWER + " without it",
+    ),
+)
 _DTYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -237,7 +262,7 @@ def _session(
     except Exception as error:
         # onnxruntime's exceptions share no base below Exception.
         what = f"model file {model}" if isinstance(model, Path) else "the model in memory"
-        raise MeasurementError(f"onnxruntime cannot open {what}: {first_line(error)}") from error
+        raise MeasurementError(f"onnxruntime cannot open {what}: {_why(error)}") from error
 
 
 def _overrides(inputs: Sequence[Any], batch: int, bindings: dict[str, int]) -> dict[str, int]:
@@ -270,6 +295,15 @@ def _check_open_dimensions(value: Any, bindings: Mapping[str, int]) -> None:
                 else "it has no name to bind; export with fixed sizes"
             )
             raise MeasurementError(f"dimension {axis} of input '{value.name}' is open ({size}); {how}")
+
+
+def _why(error: Exception) -> str:
+    """What onnxruntime lacks, where it says so at length; otherwise its own words."""
+    for pattern, text in _LACKS:
+        found = re.search(pattern, str(error))
+        if found:
+            return text.format(*found.groups(), runtime=runtime_version())
+    return first_line(error)
 
 
 def first_line(error: Exception) -> str:

@@ -10,10 +10,20 @@ from mobinas.runtime import available_providers, open_session, run_batches, runt
 from mobinas.targets.target import Target
 
 
-def relu_model(*sizes: int | str | None, op: str = "Relu") -> onnx.ModelProto:
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node(op, ["x"], ["y"])], "g", values[:1], values[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+def relu_model(
+    *sizes: int | str | None,
+    op: str = "Relu",
+    domain: str = "",
+    opset: int = 17,
+    ir_version: int = 8,
+    dtype: int = TensorProto.FLOAT,
+) -> onnx.ModelProto:
+    values = [helper.make_tensor_value_info(name, dtype, sizes) for name in ("x", "y")]
+    graph = helper.make_graph(
+        [helper.make_node(op, ["x"], ["y"], domain=domain)], "g", values[:1], values[1:]
+    )
+    opsets = [helper.make_opsetid(*one) for one in {"": opset, domain: 1 if domain else opset}.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
 
 
 def test_batches_are_cut_and_joined() -> None:
@@ -66,7 +76,11 @@ def test_unknown_provider_names_those_at_hand() -> None:
         (relu_model("batch", 2, "height", 3), r"dimension 2 .*\(height\); bind it: --bind height=224"),
         (relu_model(1, None), r"dimension 1 .*no name to bind"),
         (relu_model(3, 2), "fixed batch of 3"),
-        (relu_model(1, 2, op="NoSuchOp"), "NoSuchOp"),
+        (relu_model(1, 2, op="NoSuchOp"), r"onnxruntime \S+ has no operator NoSuchOp in the model's opset"),
+        (relu_model(1, 2, op="Odd", domain="my.ops"), r"has no operator my\.ops:Odd; install the onnx"),
+        (relu_model(1, 2, opset=99), r"knows opsets of ai\.onnx up to \d+, the model is of 99"),
+        (relu_model(1, 2, ir_version=99), r"knows IR versions up to \d+, the model is of 99"),
+        (relu_model(1, 2, op="Sin", opset=22, dtype=16), r"no operator Sin \(opset 22\) for these types"),
     ],
 )
 def test_a_model_that_cannot_be_timed_gives_one_line(model: object, text: str) -> None:

@@ -58,7 +58,9 @@ class ModelFile:
 
         bound = read_bindings(bindings)
         if isinstance(model, Path):
-            return replace(cls.of_bytes(str(model), _read(model), bound), name=model.name, source=model)
+            read = cls.of_bytes(str(model), _read(model), bound)
+            _bytes_beside(read.load(), model)
+            return replace(read, name=model.name, source=model)
         if isinstance(model, Architecture):
             from mobinas.graph.lowering import lower
             from mobinas.graph.onnx_writer import write_onnx
@@ -66,6 +68,8 @@ class ModelFile:
             name, proto = model.name, write_onnx(lower(model))
         elif isinstance(model, onnx.ModelProto):
             name, proto = model.graph.name or "model", model
+            if _ends_beside(proto):
+                raise MeasurementError(f"{name} keeps weights in files beside it; give the path of its file")
         else:
             raise MeasurementError(
                 f"cannot measure {type(model).__name__}; give a Path, a ModelProto or an Architecture"
@@ -89,20 +93,11 @@ class ModelFile:
         """Of the file and those beside it that hold its weights.
 
         Raises:
-            MeasurementError: One is missing.
+            MeasurementError: One is missing or too short.
         """
         if isinstance(self.source, bytes):
             return len(self.source)
-        return sum(map(_size_bytes, (self.source, *self._beside())))
-
-    def _beside(self) -> list[Path]:
-        """Files that hold weights."""
-        if isinstance(self.source, bytes):
-            folder = Path()
-        else:
-            folder = self.source.parent
-        entries = (entry for tensor in self.load().graph.initializer for entry in tensor.external_data)
-        return sorted({folder / entry.value for entry in entries if entry.key == "location"})
+        return self.source.stat().st_size + _bytes_beside(self.load(), self.source)
 
     def content(self) -> bytes:
         """The bytes of the file, for another machine.
@@ -110,7 +105,7 @@ class ModelFile:
         Raises:
             MeasurementError: The file is missing, or its weights lie in files beside it.
         """
-        if self._beside():
+        if _ends_beside(self.load()):
             raise MeasurementError(
                 f"{self.name} keeps weights in files beside it; save it as one file to measure it elsewhere"
             )
@@ -141,11 +136,32 @@ def _read(path: Path) -> bytes:
         raise MeasurementError(f"cannot read model file {path}: {error.strerror}") from error
 
 
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise MeasurementError(f"cannot read {path}, which holds weights: {error.strerror}") from error
+def _ends_beside(model: "onnx.ModelProto") -> dict[str, int]:
+    """Files beside a model that hold weights, each with the bytes that it must have at least."""
+    ends: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        about = {entry.key: entry.value for entry in tensor.external_data}
+        if "location" in about:
+            end = int(about.get("offset", 0)) + int(about.get("length", 0))
+            ends[about["location"]] = max(end, ends.get(about["location"], 0))
+    return ends
+
+
+def _bytes_beside(model: "onnx.ModelProto", path: Path) -> int:
+    """The size of all files that hold weights of the model at this path."""
+    total = 0
+    for location, end in _ends_beside(model).items():
+        beside = path.parent / location
+        try:
+            size = beside.stat().st_size
+        except OSError as error:
+            raise MeasurementError(
+                f"{path} keeps weights in {beside}: {error.strerror}; copy that file too"
+            ) from error
+        if size < end:
+            raise MeasurementError(f"{beside}, which holds weights of {path}, is truncated; copy it again")
+        total += size
+    return total
 
 
 def _parse(data: bytes, path: Path) -> "onnx.ModelProto":

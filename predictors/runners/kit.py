@@ -18,6 +18,7 @@ from mobinas.targets.target import Target
 from predictors.runners.archive import worker_archive
 from predictors.runners.base import ModelFile, measurement_of
 from predictors.runners.reference import reference_model
+from predictors.worker import PROTOCOL
 from predictors.worker.measuring import MeasuringPlan, Model
 from predictors.worker.messages import request_line, timed_of
 
@@ -90,6 +91,8 @@ def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile],
     if changed or len(measured) != len(models):
         raise MeasurementError(f"{result} was changed after it was written; run the kit again")
     answers = {one["model"]: timed_of(one) for one in measured}
+    if hello.get("protocol") != PROTOCOL:
+        raise MeasurementError(f"{result} was written by a worker of another version; write the kit again")
     who = str(hello["host"]), str(hello["runtime_version"])
     return models, [measurement_of(model, target, *who, answers[i]) for i, model in enumerate(models)]
 
@@ -100,6 +103,8 @@ def _asked(path: Path) -> tuple[bytes, list[ModelFile]]:
             request = archive.read(_REQUEST)
         line = request[: request.index(b"\n") + 1]
         listed = json.loads(line)
+        if listed["protocol"] != PROTOCOL:
+            raise MeasurementError(f"{path} was written by another version; write the kit again")
         start, models = len(line) + listed["reference"]["size_bytes"], []
         for one in listed["models"]:
             data = request[start : start + one["size_bytes"]]

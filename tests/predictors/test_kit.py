@@ -1,5 +1,6 @@
 """Measuring by file."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -69,6 +70,14 @@ def _faster(text: str) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
+def _of_protocol_1(text: str) -> str:
+    lines = text.replace('"protocol": 2', '"protocol": 1').splitlines()
+    sealed = [line for line in lines if '"kind": "hello"' in line or '"kind": "measured"' in line]
+    end = json.loads(lines[-1])
+    end["answers_sha256"] = hashlib.sha256("".join(sealed).encode()).hexdigest()
+    return "\n".join([*lines[:-1], json.dumps(end)]) + "\n"
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -79,6 +88,7 @@ def _faster(text: str) -> str:
         (lambda text: text.replace('"model": 3, ', "", 1), "was changed"),
         (lambda text: text[:-20], "is not what a kit's worker writes"),
         (lambda text: "", "is incomplete"),
+        (_of_protocol_1, "of another version"),
         (lambda text: '{"kind": "error", "text": "no provider"}\n', "the device says: no provider"),
     ],
 )

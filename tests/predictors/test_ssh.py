@@ -116,6 +116,19 @@ def test_a_worker_that_dies_is_no_lost_connection(sshd: Sshd) -> None:
         path.write_bytes(whole)
 
 
+def test_a_worker_of_another_version_is_refused(sshd: Sshd) -> None:
+    (path,) = (sshd.home / ".cache" / "mobinas").glob("worker-*.pyz")
+    whole = path.read_bytes()
+    runner = SshRunner(TARGET)
+    assert runner.host
+    path.write_text('print(\'{"kind": "hello", "protocol": 1, "host": "h", "runtime_version": "r"}\')')
+    try:
+        with pytest.raises(TargetError, match="worker on device is of another version"):
+            runner.measure([ModelFile.of(sample(0))], TARGET, MeasuringPlan(), lambda *_: None, silent)
+    finally:
+        path.write_bytes(whole)
+
+
 def test_a_model_that_cannot_run_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "odd.onnx"
     model = onnx.load_from_string(ModelFile.of(sample(0)).content())
