@@ -283,7 +283,7 @@ def noise(options: argparse.Namespace) -> None:
         held = [trusted(before, after) for after, before in pairs]
         ratios = np.array([relative(after)[0] / relative(before)[0] for after, before in pairs])
         print(
-            f"interval of {earlier.name} holds the repeat or says unstable: {np.mean(held):.0%} (asked 90 %); "
+            f"interval of {earlier.name} holds the repeat, or unstable: {np.mean(held):.0%} (asked 90 %); "
             f"repeats differ by {np.median(np.abs(ratios - 1)):.1%} (median)"
         )
 

@@ -1,4 +1,4 @@
-"""Which networks to measure next: those whose latency is least certain, given all that will be known by then."""
+"""Which networks to measure next: those whose latency is least certain, given what is known by then."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ def least_certain(
     """Chooses networks greedily, each after all chosen before count as measured.
 
     What is still open of a network's latency is its variance under the corrections of `KernelSum`, given the
-    measured ones; where kernels were never timed themselves, their own uncertainty adds to it (Krause, Singh &
-    Guestrin, 2008, https://jmlr.org/papers/v9/krause08a.html, section 4.1, entropy criterion).
+    measured ones; where kernels were never timed themselves, their own uncertainty adds to it (Krause, Singh
+    and Guestrin, 2008, https://jmlr.org/papers/v9/krause08a.html, section 4.1, entropy criterion).
 
     Args:
         fitted: To the measured networks.
