@@ -220,12 +220,13 @@ def predict(
     kinds: Annotated[int, typer.Option(help="Kinds of kernel to list, costliest first.", min=0)] = 5,
     bind: _Bind = None,
 ) -> None:
-    """Predicts the latency of models on a target that has a profile, without running them."""
+    """Predicts the latency of models on a target that has a profile; what is unlike it is measured."""
     from mobinas.targets.registry import locate
     from predictors.profile import load_profile
     from predictors.runners import ModelFile
 
-    predictor = load_profile(*locate(target))
+    found, folder = locate(target)
+    predictor = load_profile(found, folder)
     loaded = [ModelFile.of(path, _bindings(bind)).load() for path in models] if bind else models
     predicted = predictor.predict(loaded)
     typer.echo(f"on {predictor.host}, {predictor.runtime_version}:")
@@ -236,11 +237,27 @@ def predict(
             f"{path}: {1e3 * mean_s:.3f} ms, 90 % interval {1e3 * low_s[i]:.3f} to {1e3 * high_s[i]:.3f} ms"
         )
         if not predicted.in_distribution[i]:
-            typer.echo(f"  unlike what was profiled; measure it: mobinas measure {path} --target {target}")
+            typer.echo(f"  unlike what was profiled, {_measured(path, found, _bindings(bind))}")
         for kind, cost in list(predictor.cost_by_kind(loaded[i]).items())[:kinds]:
             typer.echo(
                 f"  {kind}: {cost.count} x, {1e3 * cost.latency_s:.3f} ms, {cost.latency_s / mean_s:.0%}"
             )
+
+
+def _measured(path: Path, target: "Target", bindings: dict[str, int]) -> str:
+    """What a measurement says, or why there is none."""
+    from mobinas.errors import MobinasError
+    from predictors.measure import measure as measure_models
+
+    try:
+        (seen,) = measure_models([path], target, bindings=bindings)
+    except MobinasError as error:
+        return f"and not measured: {error}"
+    low_s, high_s = seen.interval_s
+    return (
+        f"so measured: {1e3 * seen.median_s:.3f} ms, 95 % interval {1e3 * low_s:.3f} to "
+        f"{1e3 * high_s:.3f} ms, {seen.verdict}"
+    )
 
 
 def _tell_resources(models: list[Path], seen: "list[Measurement]", batch: int) -> None:

@@ -13,6 +13,7 @@ from mobinas.graph.lowering import lower
 from mobinas.graph.onnx_writer import write_onnx
 from mobinas.testing import sample
 from predictors.profile import WIDE_SPACE
+from predictors.runners.fake import FakeRunner
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +97,16 @@ def test_what_models_take_beside_time_is_told(tmp_path: Path) -> None:
     assert "no energy: the fake device takes none" in said("measure", open_batch, "--target", "fake")
 
 
-def test_a_model_unlike_the_profile_is_to_be_measured(tmp_path: Path) -> None:
+def test_a_model_unlike_the_profile_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said("target", "profile", "fake", "--networks", "16")
     tiny = written(tmp_path / "tiny.onnx", sample(0))
-    assert f"measure it: mobinas measure {tiny} --target fake" in said("predict", tiny, "--target", "fake")
+    assert "unlike what was profiled, so measured: " in said("predict", tiny, "--target", "fake")
+
+    def gone(*_: object) -> None:
+        raise MeasurementError("the device is gone")
+
+    monkeypatch.setattr(FakeRunner, "measure", gone)
+    assert "and not measured: the device is gone" in said("predict", tiny, "--target", "fake")
 
 
 def test_check_runs_the_reference_model() -> None:
