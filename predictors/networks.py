@@ -64,7 +64,9 @@ class Adder:
         """[columns]."""
         new = list(dict.fromkeys(kernel for kernel in kernels if kernel not in self._rows))
         if new:
-            self._rows.update(zip(new, self._columns(new), strict=True))
+            # Single precision hides how values of the same kernel round in different company.
+            rows = self._columns(new).astype(np.float32).astype(np.float64)
+            self._rows.update(zip(new, rows, strict=True))
         total = np.zeros(self.width)
         for kernel in kernels:
             total += self._rows[kernel]

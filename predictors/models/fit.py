@@ -37,7 +37,7 @@ _GROUPS = {
 _OTHER_GROUP = 4
 _N_GROUPS = 5
 # Sums without traces are fitted again from the times that the fit before gave its kernels.
-_ROUNDS_WITHOUT_TRACES = 4
+_ROUNDS_WITHOUT_TRACES = 3
 # How much of a kernel's own uncertainty stays in a network's, as neighbours err together in part.
 _TOGETHER = 0.5
 _UNSURE = 0.3

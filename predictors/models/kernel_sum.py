@@ -11,6 +11,7 @@ Bayesian linear regression in its dual form (Rasmussen & Williams, 2006, section
 a sum over kernels: each has one time.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,7 +127,6 @@ def network_covariance(fitted: KernelSum, networks: Sequence[Sequence[Kernel]]) 
 
 @dataclass(frozen=True)
 class _Fit:
-    evidence: float
     solution: Floats
     residuals: Floats
     deviations: tuple[float, float, float, float]
@@ -134,32 +134,31 @@ class _Fit:
 
     @classmethod
     def best(cls, parts: list[Floats], target: Floats, weights: Floats) -> "_Fit":
-        """The settings of the highest evidence (equation 5.8)."""
-        fits = []
-        for part in _PARTS:
-            for scale in _SCALES:
-                own, similar, kind, every = (scale * p for p in part)
-                deviations = (own, similar, kind, every)
-                prior = np.sum([d**2 * p for d, p in zip(deviations, parts, strict=True)], axis=0)
-                fits += [cls._of(prior, target, weights, deviations, noise) for noise in _NOISES]
-        return max(fits, key=lambda fit: fit.evidence)
+        """The settings of the highest evidence (equation 5.8).
 
-    @classmethod
-    def _of(
-        cls,
-        prior: Floats,
-        target: Floats,
-        weights: Floats,
-        deviations: tuple[float, float, float, float],
-        noise: float,
-    ) -> "_Fit":
-        from scipy.linalg import cho_solve, cholesky
-
-        factor = cholesky(prior + np.diag(noise**2 / weights), lower=True)
-        inverse = cho_solve((factor, True), np.eye(len(target)))
-        solution = inverse @ target
-        evidence = float(-0.5 * target @ solution - np.log(np.diag(factor)).sum())
-        return cls(evidence, solution, solution / np.diag(inverse), deviations, noise)
+        One eigendecomposition of W^1/2 K W^1/2 serves every scale and noise of a mixture of parts.
+        """
+        root = np.sqrt(weights)
+        best: tuple[float, int, float, float] | None = None
+        spectra = []
+        for place, part in enumerate(_PARTS):
+            mixed = np.sum([p**2 * matrix for p, matrix in zip(part, parts, strict=True)], axis=0)
+            values, vectors = np.linalg.eigh(root[:, None] * mixed * root)
+            spectra.append((np.maximum(values, 0), vectors))
+            seen = (vectors.T @ (root * target)) ** 2
+            for scale, noise in itertools.product(_SCALES, _NOISES):
+                variance = scale**2 * spectra[-1][0] + noise**2
+                evidence = -0.5 * float((seen / variance + np.log(variance)).sum())
+                if best is None or evidence > best[0]:
+                    best = (evidence, place, scale, noise)
+        assert best is not None
+        _, place, scale, noise = best
+        values, vectors = spectra[place]
+        variance = scale**2 * values + noise**2
+        solution = root * (vectors @ ((vectors.T @ (root * target)) / variance))
+        inverse_diagonal = weights * (vectors**2 @ (1 / variance))
+        own, similar, kind, every = (scale * p for p in _PARTS[place])
+        return cls(solution, solution / inverse_diagonal, (own, similar, kind, every), noise)
 
 
 def _order(kernel: Kernel) -> tuple[object, ...]:

@@ -145,7 +145,8 @@ class LatencyPredictor:
             MeasurementError: A file that this machine's runtime cannot execute.
         """
         mean_s, deviation, known = self._fit.predict(self._sums.of(models))
-        return Prediction(mean_s, self._scale * deviation * mean_s, known)
+        std_s = self._scale * deviation * mean_s
+        return Prediction(_in_any_company(mean_s), _in_any_company(std_s), known)
 
     def cost_by_kind(self, model: "Path | onnx.ModelProto | Architecture") -> dict[str, KindCost]:
         """What a model's predicted latency is made of, by kind of kernel, costliest first.
@@ -285,6 +286,11 @@ class _Judged:
             predicted_s=tuple(self.predicted.tolist()),
             std_s=tuple(std_s.tolist()),
         )
+
+
+def _in_any_company(values: Floats) -> Floats:
+    """Rounded so that a network gets the same number alone and among others, whose sums round differently."""
+    return values.astype(np.float32).astype(np.float64)
 
 
 def _identity(measurement: Measurement) -> dict[str, str]:

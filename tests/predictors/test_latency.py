@@ -113,6 +113,13 @@ def test_unusable_material_is_refused() -> None:
         LatencyPredictor.fit(MODELS, [replace(MEASUREMENTS[0], host="b"), *MEASUREMENTS[1:]])
 
 
+def test_a_network_gets_the_same_number_in_any_company() -> None:
+    bodies = [(a.body.genotype, 8) for a in NEW]
+    together = [Architecture(CellBody(genotype, 4, width), 12, SPACE.task) for genotype, width in bodies]
+    alone = [PREDICTOR.predict([a]).mean_s[0] for a in together]
+    np.testing.assert_array_equal(alone, PREDICTOR.predict(together).mean_s)
+
+
 def test_nothing_to_predict() -> None:
     assert PREDICTOR.predict([]).mean_s.shape == (0,)
 
