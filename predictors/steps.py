@@ -197,7 +197,7 @@ def program_of_model(model: "onnx.ModelProto") -> Program:
         model: Any classifier of fixed image size.
 
     Raises:
-        PredictorError: Its shapes cannot be inferred.
+        PredictorError: Its shapes cannot be inferred, such as for an open image size.
     """
     shapes = _shapes_of(model)
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -219,13 +219,14 @@ def program_of_model(model: "onnx.ModelProto") -> Program:
 
 
 def _onnx_step(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]], n_inputs: int) -> Step:
-    kind, shape = node.op_type, shapes.get(node.output[0], ())
-    given = shapes.get(node.input[0], ())
+    kind, shape = node.op_type, _known(shapes, node.output[0])
+    given = _known(shapes, node.input[0])
     size = float(math.prod(shape))
     if kind == "Conv":
         weight = shapes[node.input[1]]
         stride = tuple(_attribute(node, "strides", [1] * len(weight[2:])))
-        return _conv(weight[2:], stride, _attribute(node, "group", 1), given[1], size)
+        groups = _attribute(node, "group", 1)
+        return _conv(weight[2:], stride, groups, weight[1] * groups, size)
     if kind in ("MaxPool", "AveragePool"):
         return Step("pool", size * math.prod(_attribute(node, "kernel_shape", [1])), ())
     if kind in ("GlobalAveragePool", "ReduceMean"):
@@ -237,6 +238,12 @@ def _onnx_step(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]], n_inp
     if kind == "Concat":
         return Step("concat", size, ())
     return Step("elementwise" if kind in _ELEMENTWISE or kind == "BatchNormalization" else "other", size, ())
+
+
+def _known(shapes: dict[str, tuple[int, ...]], name: str) -> tuple[int, ...]:
+    if name not in shapes:
+        raise PredictorError(f"the shape of '{name}' cannot be inferred; export the model with fixed sizes")
+    return shapes[name]
 
 
 def _attribute(node: "onnx.NodeProto", name: str, default: Any) -> Any:
@@ -257,6 +264,10 @@ def _shapes_of(model: "onnx.ModelProto") -> dict[str, tuple[int, ...]]:
             f"the shapes of this model cannot be inferred: {error}".splitlines()[0]
         ) from error
     shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
+    for value in inferred.input:
+        # The batch may be open, and counts as one image.
+        if any(not d.HasField("dim_value") for d in value.type.tensor_type.shape.dim[1:]):
+            raise PredictorError(f"input '{value.name}' has open sizes; export the model with fixed sizes")
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         dims = value.type.tensor_type.shape.dim
         shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else 1 for d in dims)

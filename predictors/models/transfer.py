@@ -283,3 +283,45 @@ class Transfer:
                 evidence = float(np.log(_PRIOR[family.schedule]) - 0.5 * deviations @ weights - half_log)
                 found.append(_Hypothesis(family, residual, noise, evidence, inverse, weights))
         return found
+
+
+def most_informative(views: Views, n: int) -> npt.NDArray[np.int64]:
+    """Which networks to measure on a new device, the most telling first.
+
+    Each choice is the one that leaves the least variance over all networks, given devices of all schedules.
+
+    Args:
+        views: Of the networks that there are; time and memory grow with the square of their number, so
+            give a sample of a large space.
+        n: How many to choose.
+
+    Returns:
+        [n] positions.
+
+    Raises:
+        PredictorError: There are fewer.
+    """
+    if n > len(views.source_s):
+        raise PredictorError(f"cannot choose {n} of {len(views.source_s)} networks")
+    covariance = _covariance(views)
+    chosen: list[int] = []
+    for _ in range(n):
+        variance = covariance.diagonal() + _NOISES[-1] ** 2
+        gain = (covariance**2).sum(axis=1) / variance
+        gain[chosen] = -1
+        chosen.append(int(gain.argmax()))
+        row = covariance[chosen[-1]]
+        covariance = covariance - np.outer(row, row) / variance[chosen[-1]]
+    return np.array(chosen, dtype=np.int64)
+
+
+def _covariance(views: Views) -> Floats:
+    """Of networks' latencies over devices of all schedules, [n, n]."""
+    wiring = _Wiring.of(views.structure.neighbourhoods)
+    result = _RESIDUALS[1] ** 2 * wiring.covariance(wiring.counts, wiring.counts)
+    moments = {schedule: _Family.of(schedule, views).moments(views) for schedule in _PRIOR}
+    centre = sum(_PRIOR[schedule] * mean for schedule, (mean, _) in moments.items())
+    for schedule, (mean, root) in moments.items():
+        both = np.column_stack([root, mean - centre])
+        result += _PRIOR[schedule] * (both @ both.T)
+    return result
