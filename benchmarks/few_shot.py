@@ -9,8 +9,9 @@ the networks to measure chosen by `most_informative` among 300 random ones inste
 
 import argparse
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +20,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from mobinas import Target
 from mobinas.errors import PredictorError
 from mobinas.graph.cost import cost
 from mobinas.graph.layers import Graph
-from mobinas.graph.onnx_writer import write_onnx
-from predictors.kernels import FEATURE_NAMES, KINDS, feature_vector, kernels_of
-from predictors.models.kernel_sum import prior
+from predictors.models.adapted import views_of
+from predictors.models.baselines import plain_features
 from predictors.models.latency import LatencyPredictor
 from predictors.models.transfer import Transfer, Views, most_informative
-from predictors.structure import structure_of
+from predictors.networks import Layout, kernels_of
+from predictors.profile import profile_target
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,8 +39,6 @@ POOL = 300
 ASKED = {10: 0.95, 100: 0.975}
 _Z_90 = 1.6449
 _RIDGE = 1.0
-# A graph to seconds and seconds by kind of kernel.
-Source = Callable[[Graph], tuple[float, Floats]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=DATA, help="oneproxy_nb201.npz")
-    parser.add_argument("--profile", type=Path, help="folder of this machine's predictor; else rough costs")
+    parser.add_argument(
+        "--profile", type=Path, help="this machine's predictor; else 60 networks are measured"
+    )
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--pruned", action="store_true", help="without the operations that see only zeros")
     options = parser.parse_args()
@@ -91,11 +93,17 @@ def main() -> None:
     # What sees only zeros misleads the baselines on all devices but one.
     plain = [nas_bench_201.network(ops) for ops in table.ops]
     graphs = plain if options.pruned else [nas_bench_201.network(ops, zero_fed=True) for ops in table.ops]
-    source = rough_source if options.profile is None else profiled(LatencyPredictor.load(options.profile))
+    source = LatencyPredictor.load(options.profile) if options.profile else profiled()
     start = time.perf_counter()
-    views = views_of(graphs, source)
+    views = views_of(source, graphs)
     print(f"features of {len(graphs)} networks: {time.perf_counter() - start:.0f} s\n")
-    report(table, plain, views, [source(graph)[0] for graph in plain], options.draws)
+    report(table, plain, views, source.predict(plain).mean_s, options.draws)
+
+
+def profiled() -> LatencyPredictor:
+    """This machine's predictor, from a minute of measuring."""
+    with tempfile.TemporaryDirectory() as folder:
+        return profile_target(Target.local(threads=1), Path(folder), networks=60)
 
 
 def read(path: Path) -> Table:
@@ -107,37 +115,10 @@ def read(path: Path) -> Table:
         return Table(data["ops"].tolist(), dict(zip(devices, latencies_s.T, strict=True)))
 
 
-def rough_source(graph: Graph) -> tuple[float, Floats]:
-    """An idle core of a server by its data sheet, nothing measured."""
-    terms_s = np.append(feature_vector(kernels_of(graph))[:-1], 1.0) * prior()
-    by_kind = np.append(terms_s[:-1].reshape(len(KINDS), -1).sum(axis=1), terms_s[-1])
-    return float(terms_s.sum()), by_kind
-
-
-def profiled(predictor: LatencyPredictor) -> Source:
-    """This machine as its fitted predictor knows it."""
-    names = [*KINDS, "start"]
-
-    def source(graph: Graph) -> tuple[float, Floats]:
-        costs = predictor.cost_by_kind(write_onnx(graph))
-        by_kind = np.array([costs[name].latency_s if name in costs else 0.0 for name in names])
-        return float(by_kind.sum()), by_kind
-
-    return source
-
-
-def views_of(graphs: Sequence[Graph], source: Source) -> Views:
-    """What the transfer knows of networks before it sees a latency."""
-    source_s, terms_s = zip(*map(source, graphs), strict=True)
-    return Views(np.array(source_s), np.array(terms_s), structure_of(graphs))
-
-
-def report(
-    table: Table, graphs: Sequence[Graph], views: Views, source_s: Sequence[float], draws: int
-) -> None:
+def report(table: Table, graphs: Sequence[Graph], views: Views, source_s: Floats, draws: int) -> None:
     """Prints the table of all devices and numbers of pairs; graphs and the source's seconds for baselines."""
     edges = np.eye(len(nas_bench_201.OP_NAMES))[np.array(table.ops)].reshape(len(graphs), -1)
-    kernels = np.stack([feature_vector(kernels_of(graph)) for graph in graphs])
+    kernels = plain_features([kernels_of(graph, Layout()) for graph in graphs])
     params = np.array([cost(graph).params for graph in graphs])
     heads = (
         [f"{n}" for n in SIZES]
@@ -152,10 +133,7 @@ def report(
     for number, (device, latencies_s) in enumerate(table.latencies_s.items()):
         rows = [row_of(views, edges, kernels, latencies_s, n, draws, number) for n in SIZES]
         runs = np.isfinite(latencies_s)
-        alone = [
-            rank(x[runs], latencies_s[runs])
-            for x in (np.array(source_s), params, kernels[:, FEATURE_NAMES.index("macs")])
-        ]
+        alone = [rank(x[runs], latencies_s[runs]) for x in (source_s, params, kernels[:, 0])]
         line = (
             [r.spearman for r in rows]
             + [r.chosen for r in rows]

@@ -34,6 +34,33 @@ _MOVES = {
 _GLOBAL = {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean"}
 
 
+# Every kind, without the suffix ``_blocked`` of those that work on blocks of channels.
+KINDS = (
+    "conv",
+    "image_conv",
+    "pointwise",
+    "vector_conv",
+    "linear",
+    "depthwise",
+    "grouped",
+    "max_pool",
+    "avg_pool",
+    "global_pool",
+    "unary",
+    "slow_unary",
+    "binary",
+    "broadcast",
+    "batch_norm",
+    "concat",
+    "slice",
+    "transpose",
+    "reorder_input",
+    "reorder_output",
+    "view",
+    "other",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """One unit of work; kernels that are equal take equal time.

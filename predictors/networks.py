@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from mobinas.arch.architecture import Architecture
+from mobinas.graph.layers import Graph
 from mobinas.graph.lowering import lower
 from predictors.cells import CellSums
 from predictors.kernels import Kernel, kernel_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
 Floats = npt.NDArray[np.float64]
+AnyModel: TypeAlias = "Path | onnx.ModelProto | Architecture | Graph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,20 @@ class Layout:
     batch: int = 1
 
 
-def kernels_of(model: "Path | onnx.ModelProto | Architecture", layout: Layout) -> list[Kernel]:
+def kernels_of(model: "AnyModel", layout: Layout) -> list[Kernel]:
     """The kernels of a model as a target's runtime executes it.
+
+    Args:
+        model: A file, a model in memory, an architecture, or one that is lowered already.
+        layout: Of the target's runtime.
 
     Raises:
         PredictorError: Open shapes.
         MeasurementError: Not a model, or one that this machine's runtime cannot execute.
     """
-    if isinstance(model, Architecture):
-        calls = calls_of_graph(lower(model), layout.block, layout.batch)
+    if isinstance(model, Architecture | Graph):
+        graph = lower(model) if isinstance(model, Architecture) else model
+        calls = calls_of_graph(graph, layout.block, layout.batch)
     else:
         from predictors.runners.base import ModelFile
 
@@ -82,7 +89,7 @@ class NetworkSums:
         self._adder = Adder(columns)
         self._cells = CellSums(layout.block, layout.batch, self._adder.sum_of, self._adder.width)
 
-    def of(self, models: "Sequence[Path | onnx.ModelProto | Architecture]") -> Floats:
+    def of(self, models: "Sequence[AnyModel]") -> Floats:
         """[n, columns]."""
         sums = np.empty((len(models), self._adder.width))
         places = [i for i, model in enumerate(models) if isinstance(model, Architecture)]

@@ -19,15 +19,18 @@ from mobinas.arch.architecture import Architecture
 from mobinas.errors import PredictorError
 from mobinas.files import write_atomic
 from mobinas.targets.measurement import Measurement, check_compatible
-from predictors.kernels import Kernel, kernel_of
+from mobinas.targets.target import Target
+from predictors.kernels import KINDS, Kernel, kernel_of
 from predictors.layout import Call
 from predictors.models.baselines import BASELINES, plain_features
 from predictors.models.fit import Fit, Network
 from predictors.models.report import PredictorReport, Scores, hit_rate, measuring_s
-from predictors.networks import Adder, Layout, NetworkSums, kernels_of
+from predictors.networks import Adder, AnyModel, Layout, NetworkSums, kernels_of
 
 if TYPE_CHECKING:
     import onnx
+
+    from predictors.models.adapted import AdaptedPredictor
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
@@ -137,7 +140,7 @@ class LatencyPredictor:
             predictor.report = judged.report()
         return predictor
 
-    def predict(self, models: "Sequence[Path | onnx.ModelProto | Architecture]") -> Prediction:
+    def predict(self, models: Sequence[AnyModel]) -> Prediction:
         """Predicts each model's latency; tens of thousands of architectures a second.
 
         Raises:
@@ -148,7 +151,7 @@ class LatencyPredictor:
         std_s = self._scale * deviation * mean_s
         return Prediction(_in_any_company(mean_s), _in_any_company(std_s), known)
 
-    def cost_by_kind(self, model: "Path | onnx.ModelProto | Architecture") -> dict[str, KindCost]:
+    def cost_by_kind(self, model: AnyModel) -> dict[str, KindCost]:
         """What a model's predicted latency is made of, by kind of kernel, costliest first.
 
         Args:
@@ -166,6 +169,32 @@ class LatencyPredictor:
         counts = Counter(kernel.kind for kernel in kernels)
         costs = {kind: KindCost(counts[kind], latency_s) for kind, latency_s in times.items()}
         return dict(sorted(costs.items(), key=lambda item: -item[1].latency_s))
+
+    def times_by_kind_s(self, models: Sequence[AnyModel]) -> Floats:
+        """How each model's time divides into `predictors.kernels.KINDS`, in seconds: [n, len(KINDS)]."""
+        times = np.zeros((len(models), len(KINDS)))
+        for row, model in zip(times, models, strict=True):
+            kernels = kernels_of(model, self._sums.layout)
+            for kernel, seconds in zip(kernels, self.kernel_times_s(kernels), strict=True):
+                row[KINDS.index(kernel.kind.removesuffix("_blocked"))] += seconds
+        return times
+
+    def adapt(
+        self, models: Sequence[AnyModel], latencies_s: npt.ArrayLike, *, target: Target
+    ) -> "AdaptedPredictor":
+        """A predictor for another device, from this one and a few latencies (few-shot transfer).
+
+        Args:
+            models: 5 to 100 models; 10 to 30 are meant.
+            latencies_s: [n] seconds that they take on the other device.
+            target: The other device; ``Target(name="pixel")`` for one that is known by its numbers alone.
+
+        Raises:
+            PredictorError: Too few pairs, or latencies that are equal, not finite or not positive.
+        """
+        from predictors.models.adapted import AdaptedPredictor
+
+        return AdaptedPredictor.of(self, models, latencies_s, target)
 
     def kernel_times_s(self, kernels: Sequence[Kernel]) -> Floats:
         """What each kernel takes within a network, in seconds: [n]."""

@@ -1,0 +1,103 @@
+"""A predictor for a device of which a few latencies are known."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mobinas.arch.architecture import Architecture
+from mobinas.errors import PredictorError, TargetError
+from mobinas.files import write_atomic
+from mobinas.graph.lowering import lower
+from mobinas.targets.target import Target
+from predictors.models.latency import LatencyPredictor, Prediction
+from predictors.models.transfer import Transfer, Views
+from predictors.networks import AnyModel
+from predictors.structure import structure_of
+
+_SOURCE, _JSON, _ARRAYS = "source", "adapted.json", "adapted.npz"
+
+
+@dataclass(frozen=True)
+class AdaptedPredictor:
+    """Predicts latencies on another device than the one that was measured thoroughly.
+
+    Attributes:
+        target: The other device.
+        source: The predictor of the device measured.
+        transfer: From there to here.
+    """
+
+    target: Target
+    source: LatencyPredictor
+    transfer: Transfer
+
+    @classmethod
+    def of(
+        cls,
+        source: LatencyPredictor,
+        models: Sequence[AnyModel],
+        latencies_s: npt.ArrayLike,
+        target: Target,
+    ) -> "AdaptedPredictor":
+        """See `LatencyPredictor.adapt`."""
+        return cls(target, source, Transfer.fit(views_of(source, models), latencies_s))
+
+    def predict(self, models: Sequence[AnyModel]) -> Prediction:
+        """Predicts each model's latency on the other device; some hundred models a second.
+
+        Raises:
+            PredictorError: A model is unreadable, or its shapes are open.
+        """
+        mean_s, std_s = self.transfer.predict(views_of(self.source, models))
+        return Prediction(mean_s, std_s, self.source.predict(models).in_distribution)
+
+    def save(self, folder: Path) -> None:
+        """Writes JSON and plain arrays into a folder.
+
+        Raises:
+            RunFolderError: The folder cannot be written.
+        """
+        self.source.save(folder / _SOURCE)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **self.transfer.to_arrays())
+        write_atomic(folder / _ARRAYS, buffer.getvalue())
+        write_atomic(folder / _JSON, json.dumps(self.target.to_json()))
+
+    @classmethod
+    def load(cls, folder: Path) -> "AdaptedPredictor":
+        """Reads what `save` wrote.
+
+        Raises:
+            PredictorError: Files are missing, torn, or of another version.
+        """
+        try:
+            target = Target.from_json(json.loads((folder / _JSON).read_text(encoding="utf-8")))
+            with np.load(io.BytesIO((folder / _ARRAYS).read_bytes()), allow_pickle=False) as stored:
+                transfer = Transfer.from_arrays({name: stored[name] for name in stored.files})
+        except OSError as error:
+            raise PredictorError(f"cannot read an adapted predictor: {error}; adapt it again") from error
+        except (ValueError, TargetError, EOFError) as error:
+            raise PredictorError(
+                f"the adapted predictor in {folder} is torn ({error}); adapt it again"
+            ) from error
+        return cls(target, LatencyPredictor.load(folder / _SOURCE), transfer)
+
+
+def views_of(source: LatencyPredictor, models: Sequence[AnyModel]) -> Views:
+    """What is known of models before the other device is asked."""
+    from predictors.runners.base import ModelFile
+
+    opened = [
+        lower(model)
+        if isinstance(model, Architecture)
+        else ModelFile.of(model).load()
+        if isinstance(model, Path)
+        else model
+        for model in models
+    ]
+    return Views(source.predict(models).mean_s, source.times_by_kind_s(opened), structure_of(opened))
