@@ -134,10 +134,6 @@ def measure_group(
         TargetError: This machine lacks the provider, or the CPUs to bind to.
         MeasurementError: A model cannot run here; the text names it.
     """
-
-    def after_round(good: int, drift: float) -> None:
-        progress(good, plan.rounds, f"{len(models)} models, drift {drift:.1%}")
-
     with bound_to(settings.affinity):
         beside = Stopwatch(open_session(reference, settings), settings, plan.seed)
         beside.warm_up()
@@ -145,14 +141,7 @@ def measure_group(
         timers, peaks = zip(*(_timer(model, beside, settings, plan) for model in models))
         warmups = [timer.warm_up() for timer in timers]
         waiting = Waiting()
-        outcome = run_rounds(
-            timers,
-            rounds=plan.rounds,
-            max_repeats=plan.max_repeats,
-            drift_tolerance=plan.drift_tolerance,
-            rng=random.Random(plan.seed),
-            after_round=after_round,
-        )
+        outcome = _outcome(timers, plan, progress)
         waited = waiting.share()
         level_s = plan.reference_level_s or _level(outcome, settings.statistic)
         return [
@@ -170,6 +159,22 @@ def measure_group(
             )
             for i, model in enumerate(models)
         ]
+
+
+def _outcome(
+    timers: Sequence[SessionTimer], plan: MeasuringPlan, progress: Callable[[int, int, str], None]
+) -> Outcome:
+    def after_round(good: int, drift: float) -> None:
+        progress(good, plan.rounds, f"{len(timers)} models, drift {drift:.1%}")
+
+    return run_rounds(
+        timers,
+        rounds=plan.rounds,
+        max_repeats=plan.max_repeats,
+        drift_tolerance=plan.drift_tolerance,
+        rng=random.Random(plan.seed),
+        after_round=after_round,
+    )
 
 
 def _timer(
@@ -215,7 +220,7 @@ def _kernels(
     level_s: float,
 ) -> tuple[KernelTime, ...]:
     """The times of a model's nodes at the speed that the machine has with the reference level."""
-    runs = min(plan.trace_runs, max(_MIN_TRACE_RUNS, round(2 * plan.block_s / timer.once_s)))
+    runs = min(plan.trace_runs, max(_MIN_TRACE_RUNS, round(plan.block_s / timer.once_s)))
     if not runs:
         return ()
     around_s = [reference.time(1) for _ in range(runs)]

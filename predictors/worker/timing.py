@@ -26,8 +26,8 @@ _MAX_REFERENCE_RUNS = 8
 _SETTLING_RUNS = 3
 _BLOCKS_PER_SESSION = 2
 _WARMUP_WINDOW = 3
-_WARMUP_LIMIT_S = 0.5
-_STATIONARY = 0.03
+_WARMUP_LIMIT_S = 0.1
+_STATIONARY = 0.05
 
 
 class Stopwatch:
@@ -65,7 +65,7 @@ class Stopwatch:
         return max(clock() - start, self.tick_s) / runs
 
     def warm_up(self) -> int:
-        """Runs until two windows of inferences agree within 3 %, for at most half a second.
+        """Runs until two windows of inferences agree within 5 %, for at most a tenth of a second.
 
         Returns:
             The number of inferences; `once_s` holds the last window's median.
