@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from mobinas.pipeline.job import run
     from mobinas.targets.target import Target
     from predictors.measure import measure
+    from predictors.models.adapted import AdaptedPredictor
     from predictors.models.latency import LatencyPredictor
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "AdaptedPredictor": "predictors.models.adapted",
     "Architecture": "mobinas.arch.architecture",
     "Cell": "mobinas.arch.genotype",
     "CellBody": "mobinas.arch.architecture",
@@ -42,6 +44,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AdaptedPredictor",
     "Architecture",
     "Cell",
     "CellBody",

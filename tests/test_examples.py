@@ -15,6 +15,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 def test_no_example_is_forgotten() -> None:
     assert {p.name for p in EXAMPLES.iterdir() if not p.name.startswith(("_", "."))} == {
+        "another_device.py",
         "fashion_mnist.toml",
         "own_data.py",
         "parallel_search.py",
@@ -49,3 +50,8 @@ def test_a_search_runs_under_torchrun() -> None:
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == second and first.startswith("loss ")
+
+
+def test_another_device(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "another_device.py"), run_name="__main__")
+    assert capsys.readouterr().out.count("give or take") == 3
