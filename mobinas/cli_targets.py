@@ -110,6 +110,7 @@ def profile(
     with console_reporter().step(1, 1, f"measure {networks} networks on {found.name}") as progress:
         predictor = profile_target(found, folder, networks=networks, minutes=minutes, progress=progress)
     _tell(predictor)
+    _draw(predictor, folder)
 
 
 @target_app.command()
@@ -142,6 +143,7 @@ def read(
     found, folder = locate(target)
     predictor = profile_from_kit(found, folder, kit, result)
     _tell(predictor)
+    _draw(predictor, folder)
 
 
 @target_app.command()
@@ -310,6 +312,14 @@ def _bindings(bind: list[str] | None) -> dict[str, int]:
             raise MeasurementError(f"--bind {one}: it must be a name and a size, such as height=224")
         found[name] = int(size)
     return found
+
+
+def _draw(predictor: "LatencyPredictor", folder: Path) -> None:
+    from mobinas.pipeline.predictor_pictures import write_pictures
+    from predictors.profile import WIDE_SPACE
+
+    networks, costs = write_pictures(predictor, WIDE_SPACE, folder)
+    typer.echo(f"drawn: {networks}, and which op costs what: {costs.name}")
 
 
 def _tell(predictor: "LatencyPredictor") -> None:

@@ -43,7 +43,11 @@ def test_a_device_is_named_profiled_and_asked(home: Path, tmp_path: Path) -> Non
     said("target", "add", "pi", "--provider", "fake", "--threads", "4", "--affinity", "0", "--affinity", "2")
     assert (home / "targets" / "pi" / "target.toml").exists()
     assert "affinity = [0, 2]" in said("target", "show", "pi")
-    assert "held out from 16 networks" in said("target", "profile", "pi", "--networks", "16")
+    profiled = said("target", "profile", "pi", "--networks", "16")
+    assert "held out from 16 networks" in profiled
+    assert [line for line in profiled.splitlines() if line.startswith("drawn: ")]
+    for name in ("predictor.png", "costs.png"):
+        assert (home / "targets" / "pi" / name).read_bytes().startswith(b"\x89PNG")
     log = home / "targets" / "pi" / "measurements.jsonl"
     before = log.read_text()
     assert "held out from 20" in said("target", "profile", "pi", "--networks", "20")

@@ -148,4 +148,4 @@ def _run_steps(job: "Job") -> None:
     with next(steps) as progress:
         tested = open_test(job, contenders, bundles, splits, progress)
         n_select = len(splits.select)
-        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched)
+        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched, space)

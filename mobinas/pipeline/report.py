@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from mobinas import __version__
 from mobinas.arch.architecture import Architecture
+from mobinas.arch.space import SearchSpace
 from mobinas.config import SearchSection
 from mobinas.files import write_atomic
 from mobinas.metrics.interval import proportion_interval
@@ -13,6 +14,7 @@ from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import FrozenFront, TestResult, score_of
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front_file import FRONT_FILE, FrontRow, write_front
+from mobinas.pipeline.predictor_pictures import predictor_info, primitives_info
 from mobinas.pipeline.run_folder import JOB_FILE
 from mobinas.pipeline.train import training_losses
 from mobinas.report.cells import draw_cell_picture
@@ -21,6 +23,7 @@ from mobinas.report.figures import png
 from mobinas.report.html import CellsInfo, ReportInfo, write_report
 from mobinas.report.models import Kind, ModelRow
 from mobinas.report.predictor import PredictedPoint, PredictorInfo, draw_predictor
+from mobinas.report.primitives import draw_primitives
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff
 from mobinas.supernet.history import SupernetResult
 from predictors.models.latency import LatencyPredictor
@@ -38,6 +41,7 @@ def write_results(
     predictor: LatencyPredictor,
     cells: SupernetResult,
     searched: SearchResult[Architecture],
+    space: SearchSpace,
 ) -> None:
     """Writes `front.csv`, `plots/` and `report.html`; cheap, so always made anew."""
     by_name = {contender.name: contender for contender in contenders}
@@ -51,7 +55,7 @@ def write_results(
         _model_row(job, contender, frozen, tested[contender.name], n_select, predicted_s, searched, dominated)
         for contender in contenders
     )
-    info = _report(job, models, frozen, by_name, predictor, cells, searched)
+    info = _report(job, models, frozen, by_name, predictor, cells, searched, space)
     _draw(job, info)
     write_report(info, job.folder.path / "report.html")
     # The table comes last: where it stands, the run is finished.
@@ -155,6 +159,7 @@ def _report(
     predictor: LatencyPredictor,
     cells: SupernetResult,
     searched: SearchResult[Architecture],
+    space: SearchSpace,
 ) -> ReportInfo:
     config = job.config
     front = sorted((m for m in models if m.on_front), key=lambda m: (m.kind != "pick", m.latency_s))
@@ -172,6 +177,7 @@ def _report(
         searched=_searched(job, searched, cells),
         panels=_panels(job, by_name, cells, searched, front[0].name),
         predictor=_predictor_info(predictor, models),
+        primitives=primitives_info(predictor, space),
         doubts=_doubts(frozen),
         machine=(
             ("machine", runner_for(job.target).host),
@@ -237,26 +243,10 @@ def _panels(
 
 
 def _predictor_info(predictor: LatencyPredictor, models: Sequence[ModelRow]) -> PredictorInfo:
-    report = predictor.report
-    held_out = [
-        PredictedPoint(measured_s, predicted_s)
-        for measured_s, predicted_s in zip(report.measured_s, report.predicted_s, strict=True)
-    ]
     finalists = [
         PredictedPoint(m.latency_s, m.predicted_s, finalist=True) for m in models if m.predicted_s is not None
     ]
-    return PredictorInfo(
-        points=(*held_out, *finalists),
-        n=report.n,
-        hit_5=report.scores.hit_rate_5,
-        hit_10=report.scores.hit_rate_10,
-        spearman=report.scores.spearman,
-        kendall=report.scores.kendall,
-        coverage_90=report.coverage_90,
-        repeat_5=report.repeat_hit_rate_5,
-        repeat_10=report.repeat_hit_rate_10,
-        macs_hit_10=report.baselines["multiply-accumulates alone"].hit_rate_10,
-    )
+    return predictor_info(predictor, finalists)
 
 
 def _doubts(frozen: FrozenFront) -> tuple[str, ...]:
@@ -277,5 +267,7 @@ def _draw(job: Job, info: ReportInfo) -> None:
     write_atomic(plots / "reduction_cell.png", png(draw_cell_picture(pick.reduction, "reduction cell")))
     if info.predictor is not None:
         write_atomic(plots / "predictor.png", png(draw_predictor(info.predictor)))
+    if info.primitives is not None and not info.primitives.is_empty:
+        write_atomic(plots / "primitives.png", png(draw_primitives(info.primitives)))
     for number, panel in enumerate(panel for panel in info.panels if not panel.is_empty):
         write_atomic(plots / f"search_{number}.png", png(draw_curves(panel)))

@@ -13,6 +13,7 @@ from mobinas.report.markup import Markup, join, tag
 from mobinas.report.models import ModelRow
 from mobinas.report.palette import css_variables
 from mobinas.report.predictor import PredictorInfo
+from mobinas.report.primitives import PrimitivesInfo
 from mobinas.report.tradeoff import TradeoffInfo
 from mobinas.report.words import plain
 
@@ -40,6 +41,7 @@ class ReportInfo:
         searched: How it was searched: (name, value) in order.
         panels: Curves of the search and the training; empty ones are left out.
         predictor: The latency predictor's held-out report.
+        primitives: What single ops cost on the target.
         doubts: Further sentences on what to distrust, such as a guard that acted.
         machine: Machine and versions: (name, value) in order.
         command: The command that makes this run again.
@@ -55,6 +57,7 @@ class ReportInfo:
     searched: tuple[tuple[str, str], ...] = ()
     panels: tuple[CurvesInfo, ...] = ()
     predictor: PredictorInfo | None = None
+    primitives: PrimitivesInfo | None = None
     doubts: tuple[str, ...] = ()
     machine: tuple[tuple[str, str], ...] = ()
     command: str = ""
@@ -102,7 +105,7 @@ def render_report(info: ReportInfo) -> str:
         sections.doubts(info.tradeoff.models, info.doubts),
         sections.cells(cells),
         sections.searched(info.searched, info.panels),
-        sections.predictor(info.predictor),
+        sections.predictor(info.predictor, info.primitives),
         sections.reproduce(info.machine, info.command),
     )
     page = tag("html", head, tag("body", tag("main", body)), lang="en")

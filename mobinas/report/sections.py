@@ -9,6 +9,7 @@ from mobinas.report.figures import figure_of, svg
 from mobinas.report.markup import Markup, file_link, join, tag
 from mobinas.report.models import Bounds, Kind, ModelRow
 from mobinas.report.predictor import PredictorInfo, draw_predictor
+from mobinas.report.primitives import PrimitivesInfo, draw_primitives
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff, tips
 from mobinas.report.trust import reservations
 from mobinas.report.words import (
@@ -16,6 +17,7 @@ from mobinas.report.words import (
     count,
     milliseconds,
     milliseconds_range,
+    op_words,
     percent,
     percent_range,
     plain,
@@ -240,8 +242,8 @@ def _facts(facts: Sequence[tuple[str, str]]) -> Markup:
     return tag("dl", *(join(tag("dt", plain(name)), tag("dd", plain(value, 400))) for name, value in facts))
 
 
-def predictor(info: PredictorInfo | None) -> Markup:
-    """The latency predictor's report on networks that it had not seen."""
+def predictor(info: PredictorInfo | None, primitives: PrimitivesInfo | None = None) -> Markup:
+    """The latency predictor's report on networks that it had not seen, and what single ops cost."""
     if info is None:
         return _NOTHING
     figures = [
@@ -255,7 +257,9 @@ def predictor(info: PredictorInfo | None) -> Markup:
     stated = _facts([(name, value) for name, value in figures if value])
     lead = f"Fitted on {info.n} measured networks; every figure is for networks that it had not seen."
     if not info.points:
-        return join(tag("h2", "The latency predictor"), tag("p", lead, class_="lead"), stated)
+        return join(
+            tag("h2", "The latency predictor"), tag("p", lead, class_="lead"), stated, _primitives(primitives)
+        )
     drawing = svg(
         draw_predictor(info), "predictor", "Predicted against measured latency, and the relative error"
     )
@@ -263,6 +267,35 @@ def predictor(info: PredictorInfo | None) -> Markup:
         tag("h2", "The latency predictor"),
         tag("p", lead, class_="lead"),
         tag("div", tag("div", drawing, class_="picture"), stated, class_="beside"),
+        _primitives(primitives),
+    )
+
+
+def _primitives(info: PrimitivesInfo | None) -> Markup:
+    if info is None or info.is_empty:
+        return _NOTHING
+    axes = draw_primitives(info)
+    costliest = op_words(info.rows[0][0].op)
+    caption = (
+        f"What {len({cost.op for cost in info.costs})} ops cost at the stages of the smallest and the "
+        f"largest networks, predicted and measured; {costliest} costs most"
+    )
+    notes = [
+        "Each op alone, with the rectification and the reorderings that it asks for; edges of a cell share "
+        "these, or a convolution before takes them up."
+    ]
+    if info.residuals:
+        notes.append(
+            "Measured are the same kernels within the profiled networks; their lines hold 90 % of the looks. "
+            "Where a diamond is missing, a kernel was never seen."
+        )
+    else:
+        notes.append("No times of these kernels were measured, so these are predictions alone.")
+    least = f"--least:{figure_of(axes).get_size_inches()[0] * 72:.0f}px"
+    drawing = tag("div", svg(axes, "primitives", caption), class_="picture fixed", style=least)
+    return join(
+        tag("h3", "Which op costs what on this target"),
+        tag("figure", drawing, tag("figcaption", " ".join(notes))),
     )
 
 

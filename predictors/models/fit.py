@@ -51,10 +51,12 @@ class Fit:
     Attributes:
         kernels: Times of kernels within networks.
         residual: What their sums miss.
+        traced: Whether the runtime told times of kernels; without, those in `kernels` are inferred.
     """
 
     kernels: KernelSum
     residual: Residual
+    traced: bool
 
     @classmethod
     def of(cls, networks: Sequence[Network], latencies_s: Floats, weights: Floats) -> "Fit":
@@ -74,10 +76,11 @@ class Fit:
             known = dict(zip(asked, kernels.kernel_times_s(asked)[0].tolist(), strict=True))
             times = KernelTimes.fit([[(kernel, known[kernel]) for kernel in network] for network in plain])
             kernels = KernelSum.fit(times, plain, latencies_s, weights)
-        fit = cls(kernels, Residual.fit(np.zeros((1, 1 + _N_GROUPS)), np.zeros(1)))
+        fit = cls(kernels, Residual.fit(np.zeros((1, 1 + _N_GROUPS)), np.zeros(1)), bool(traced))
         adder = Adder(fit.columns)
         sums = np.stack([adder.sum_of(network) for network in plain])
-        return cls(kernels, Residual.fit(composition(sums[:, :_N_GROUPS]), kernels.residuals))
+        residual = Residual.fit(composition(sums[:, :_N_GROUPS]), kernels.residuals)
+        return cls(kernels, residual, bool(traced))
 
     def columns(self, kernels: Sequence[Kernel]) -> Floats:
         """What adds up over a network: its time by groups of kernels, and how unsure that is.
@@ -91,6 +94,11 @@ class Fit:
         columns[np.arange(len(kernels)), groups] = seconds
         columns[:, -1] = seconds * deviation
         return columns
+
+    def kernel_deviations(self, kernels: Sequence[Kernel]) -> Floats:
+        """Relative deviations of networks of one kernel each, right up to a factor: [n]."""
+        result: Floats = np.hypot(self.kernels.noise, _TOGETHER * self.kernels.kernel_times_s(kernels)[1])
+        return result
 
     def predict(self, sums: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
         """Latencies from sums of `columns` over networks, [n, columns].
@@ -117,6 +125,8 @@ class Fit:
             **_kernel_arrays("times", times.kernels),
             "times_log_s": times.log_s,
             "times_looks": times.looks,
+            "times_scatter": times.scatter,
+            "traced": np.array(self.traced),
             **_kernel_arrays("sum", sums.kernels),
             "sum_pull": sums.pull,
             "sum_numbers": np.array([sums.scale, sums.noise, *sums.deviations]),
@@ -129,7 +139,8 @@ class Fit:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Fit":
         """Reads what `to_arrays` gave."""
-        times = KernelTimes(_kernels("times", arrays), arrays["times_log_s"], arrays["times_looks"])
+        seen = (arrays[f"times_{name}"] for name in ("log_s", "looks", "scatter"))
+        times = KernelTimes(_kernels("times", arrays), *seen)
         scale, noise, own, similar, kind, every = (float(x) for x in arrays["sum_numbers"])
         deviations = (own, similar, kind, every)
         sums = KernelSum(
@@ -137,7 +148,7 @@ class Fit:
         )
         length, ratio = (float(x) for x in arrays["residual_numbers"])
         inputs, weights, inverse = (arrays[f"residual_{name}"] for name in ("inputs", "weights", "inverse"))
-        return cls(sums, Residual(inputs, weights, inverse, length, ratio))
+        return cls(sums, Residual(inputs, weights, inverse, length, ratio), bool(arrays["traced"]))
 
 
 _SIZES = [field.name for field in fields(Kernel)][1:]

@@ -32,11 +32,13 @@ class KernelTimes:
         kernels: Distinct ones that were seen.
         log_s: [n] log of their times in seconds.
         looks: [n] how often each was seen.
+        scatter: [n] standard deviation of log seconds over the looks; NaN where a kernel was seen once.
     """
 
     kernels: tuple[Kernel, ...] = ()
     log_s: Floats = field(default_factory=lambda: np.zeros(0))
     looks: Floats = field(default_factory=lambda: np.zeros(0))
+    scatter: Floats = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def fit(cls, networks: Sequence[Sequence[tuple[Kernel, float]]]) -> "KernelTimes":
@@ -52,7 +54,19 @@ class KernelTimes:
                 seen.setdefault(kernel, []).append(max(seconds, 1e-7))
         kernels = tuple(seen)
         log_s = np.array([np.log(np.median(seen[kernel])) for kernel in kernels])
-        return cls(kernels, log_s, np.array([float(len(seen[kernel])) for kernel in kernels]))
+        looks = np.array([float(len(seen[kernel])) for kernel in kernels])
+        scatter = np.array([_scatter(np.log(seen[kernel])) for kernel in kernels])
+        return cls(kernels, log_s, looks, scatter)
+
+    def seen_s(self, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
+        """Times as they were seen, without a model.
+
+        Returns:
+            [n] seconds, NaN for kernels that were never seen, and [n] their `scatter`.
+        """
+        places = [self._places.get(kernel, -1) for kernel in kernels]
+        log_s, scatter = (np.append(values, np.nan)[places] for values in (self.log_s, self.scatter))
+        return np.exp(log_s), scatter
 
     def predict(self, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
         """Times and how sure they are.
@@ -77,6 +91,10 @@ class KernelTimes:
         return np.exp(log_s), std
 
     @cached_property
+    def _places(self) -> dict[Kernel, int]:
+        return {kernel: place for place, kernel in enumerate(self.kernels)}
+
+    @cached_property
     def _processes(self) -> dict[str, "_Process"]:
         by_kind: dict[str, list[int]] = {}
         for place, kernel in enumerate(self.kernels):
@@ -90,6 +108,10 @@ class KernelTimes:
             noise = _FLOOR**2 + _SCATTER**2 / self.looks[places]
             processes[kind] = _Process.fit(features[places], self.log_s[places] - expected[places], noise)
         return processes
+
+
+def _scatter(log_s: Floats) -> float:
+    return float(np.std(log_s, ddof=1)) if len(log_s) > 1 else np.nan
 
 
 @dataclass(frozen=True)

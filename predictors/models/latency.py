@@ -37,12 +37,12 @@ Ints = npt.NDArray[np.intp]
 
 MIN_MODELS = 8
 _FOLDS = 8
-_Z_90 = 1.6449
+Z_90 = 1.6449
 # Measurements have errors beyond their own interval (the state of the machine), so none counts as exact.
 _FLOOR_STD = 0.02
 # Networks of most work that are held out together, and from how many networks on.
 _LARGEST, _ENOUGH = 0.15, 40
-_FORMAT = 2
+_FORMAT = 3
 _JSON, _ARRAYS = "predictor.json", "arrays.npz"
 
 
@@ -67,7 +67,7 @@ class Prediction:
     @property
     def interval_s(self) -> tuple[Floats, Floats]:
         """Ends of the nominal 90 % interval, [n] each; none below 0."""
-        half = _Z_90 * self.std_s
+        half = Z_90 * self.std_s
         return np.maximum(self.mean_s - half, 0), self.mean_s + half
 
 
@@ -200,6 +200,30 @@ class LatencyPredictor:
         """What each kernel takes within a network, in seconds: [n]."""
         return self._fit.kernels.kernel_times_s(kernels)[0]
 
+    def kernel_deviations(self, kernels: Sequence[Kernel]) -> Floats:
+        """How unsure `kernel_times_s` is of each, as a standard deviation of the logarithm: [n].
+
+        It is calibrated on networks: what a network of such kernels alone would get.
+        """
+        return self._scale * self._fit.kernel_deviations(kernels)
+
+    def seen_kernel_times_s(self, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
+        """What the runtime's profiler showed for the very same kernels in measured networks.
+
+        Returns:
+            [n] seconds, and [n] standard deviations of their logarithms between looks. Both are NaN for
+            kernels that were never seen, and for all where the runtime tells no times; the deviation also for
+            those that were seen once.
+        """
+        if not self._fit.traced:
+            return np.full(len(kernels), np.nan), np.full(len(kernels), np.nan)
+        return self._fit.kernels.times.seen_s(kernels)
+
+    @property
+    def layout(self) -> Layout:
+        """How the target's runtime lays tensors out."""
+        return self._sums.layout
+
     def save(self, folder: Path) -> None:
         """Writes JSON and plain arrays into a folder.
 
@@ -307,7 +331,7 @@ class _Judged:
             measuring_s=measuring_s(self.measurements),
             scores=Scores.of(self.predicted, self.latencies_s),
             largest=self._largest(),
-            coverage_90=float(np.mean(np.abs(self.latencies_s - self.predicted) <= _Z_90 * std_s)),
+            coverage_90=float(np.mean(np.abs(self.latencies_s - self.predicted) <= Z_90 * std_s)),
             repeat_hit_rate_5=hit_rate(odd, even, 0.05),
             repeat_hit_rate_10=hit_rate(odd, even, 0.1),
             baselines={name: Scores.of(p, self.latencies_s) for name, p in baselines.items()},
@@ -383,4 +407,4 @@ def weights_of(measurements: Sequence[Measurement]) -> Floats:
 def _calibrated(errors: Floats) -> float:
     """Standard deviation whose 90 % interval holds 90 % of new errors (split conformal quantile)."""
     share = min(1.0, 0.9 * (1 + 1 / len(errors)))
-    return max(float(np.quantile(errors, share)) / _Z_90, 1e-6)
+    return max(float(np.quantile(errors, share)) / Z_90, 1e-6)

@@ -75,7 +75,9 @@ def test_everything_that_was_promised_is_there(finished: Path) -> None:
         low, high = float(row["latency_ci_low_ms"]), float(row["latency_ci_high_ms"])
         assert low <= float(row["latency_ms"]) <= high
     assert [row["pick"] for row in rows].count("True") == 1
-    for name in ("report.html", "plots/tradeoff.png", "measurements.jsonl", "job.toml", "study.journal"):
+    for name in ("report.html", "plots/tradeoff.png", "plots/primitives.png", "measurements.jsonl"):
+        assert (finished / name).stat().st_size > 0
+    for name in ("job.toml", "study.journal"):
         assert (finished / name).stat().st_size > 0
     assert (finished / "baselines/plain_cnn/model.onnx").is_file()
 
