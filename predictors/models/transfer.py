@@ -197,7 +197,7 @@ class Transfer:
 
         Returns:
             Mean and standard deviation of a measurement in seconds, [m] each; mean +- 1.645 standard
-            deviations is the nominal 90 % interval. It held 91 % of new latencies on NAS-Bench-201's devices,
+            deviations is the nominal 90 % interval. It held 91 to 93 % of new latencies on NAS-Bench-201's devices,
             and on an unforeseen space (MnasNet-like, five accelerators) 81 % from 10 pairs, 92 % from 100.
         """
         wiring = self._wiring
