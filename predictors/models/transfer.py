@@ -197,8 +197,9 @@ class Transfer:
 
         Returns:
             Mean and standard deviation of a measurement in seconds, [m] each; mean +- 1.645 standard
-            deviations is the nominal 90 % interval. It held 91 % of new latencies on NAS-Bench-201's devices,
-            and on an unforeseen space (MnasNet-like, five accelerators) 81 % from 10 pairs, 92 % from 100.
+            deviations is the nominal 90 % interval. It held 91 to 93 % of new latencies on the devices of
+            NAS-Bench-201; on a MnasNet-like space on five accelerators, in view of which the noise levels
+            were widened, 81 % from 10 pairs and 92 % from 100.
         """
         wiring = self._wiring
         place = wiring.place(views.structure.neighbourhoods)
