@@ -27,6 +27,7 @@ from mobinas.graph.layers import Graph
 from predictors.models.adapted import views_of
 from predictors.models.baselines import plain_features
 from predictors.models.latency import LatencyPredictor
+from predictors.models.report import Z_90
 from predictors.models.transfer import Transfer, Views, most_informative
 from predictors.networks import Layout, kernels_of
 from predictors.profile import profile_target
@@ -37,7 +38,6 @@ DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "oneproxy_nb201.np
 SIZES = (10, 30, 100)
 POOL = 300
 ASKED = {10: 0.95, 100: 0.975}
-_Z_90 = 1.6449
 _RIDGE = 1.0
 
 
@@ -159,7 +159,7 @@ def row_of(
         truth = latencies_s[new]
         mean_s, std_s = Transfer.fit(views[known], latencies_s[known]).predict(views[new])
         ridges = [ridge(x[known], latencies_s[known], x[new]) for x in (edges, kernels)]
-        covered = float(np.mean(np.abs(truth - mean_s) <= _Z_90 * std_s))
+        covered = float(np.mean(np.abs(truth - mean_s) <= Z_90 * std_s))
         chosen = _chosen(views, latencies_s, rng.choice(runs, POOL, replace=False), n)
         ranks = [rank(predicted, truth) for predicted in (mean_s, *ridges)]
         figures.append([ranks[0], chosen, *ranks[1:], covered])

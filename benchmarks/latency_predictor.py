@@ -53,8 +53,8 @@ RESOLUTIONS = (96, 128, 160, 224)
 TARGET = Target.local(threads=1)
 N_TRAIN, N_TEST, N_GENERIC = 300, 100, 120
 PASSES = 3
-TRUTH = MeasuringPlan(rounds=8, block_s=0.05, max_rounds=16)
-TRAIN = MeasuringPlan()
+TRUTH = MeasuringPlan(rounds=8, block_s=0.04, max_rounds=8)
+TRAIN = MeasuringPlan(interval_half_width=0.05, max_rounds=12)
 # 0.2 s of the model itself in one process, without any of what makes measurements of here robust.
 SHORT = MeasuringPlan(
     rounds=1, block_s=0.4, processes=1, max_rounds=1, max_repeats=0, trace_runs=0, group_size=1, energy=False

@@ -13,7 +13,8 @@ from mobinas.errors import PredictorError
 from mobinas.graph.lowering import lower, lower_op
 from predictors.kernels import Kernel, kernel_of
 from predictors.layout import LayoutWalk
-from predictors.models.latency import Z_90, LatencyPredictor
+from predictors.models.latency import LatencyPredictor
+from predictors.models.report import Z_90
 from predictors.networks import Layout
 
 Bounds = tuple[float, float]

@@ -17,7 +17,8 @@ from predictors.choice import least_certain
 from predictors.generic import generic_networks
 from predictors.kernels import Kernel
 from predictors.measure import append_measurement, load_measurements, measure
-from predictors.models.latency import MIN_MODELS, LatencyPredictor, fit_of, layout_of, timed_networks
+from predictors.models.latency import MIN_MODELS, LatencyPredictor
+from predictors.models.measured import fit_of, layout_of, timed_networks
 from predictors.models.report import measuring_s
 from predictors.networks import kernels_of
 from predictors.runners.kit import read_kit

@@ -141,8 +141,8 @@ class Fit:
         """Reads what `to_arrays` gave."""
         seen = (arrays[f"times_{name}"] for name in ("log_s", "looks", "scatter"))
         times = KernelTimes(_kernels("times", arrays), *seen)
-        scale, noise, own, similar, kind, every = (float(x) for x in arrays["sum_numbers"])
-        deviations = (own, similar, kind, every)
+        scale, noise, own, similar, kind, every, launch = (float(x) for x in arrays["sum_numbers"])
+        deviations = (own, similar, kind, every, launch)
         sums = KernelSum(
             times, scale, _kernels("sum", arrays), arrays["sum_pull"], deviations, noise, np.zeros(0)
         )

@@ -6,8 +6,9 @@ decide. With networks i of n_ik kernels k of tau_k seconds and a base b_i = sum_
 
     y_i / b_i = 1 + sum_k g_ik c_k + noise,   g_ik = n_ik tau_k / b_i,   c ~ N(0, K),
 
-where K makes corrections of one kernel, of similar kernels, of one kind and of all kernels alike. It is
-Bayesian linear regression in its dual form (Rasmussen & Williams, 2006, section 2.1.2), so a prediction stays
+where K makes corrections of one kernel, of similar kernels, of one kind and of all kernels alike, and one
+more that is the same time for every kernel (c_k proportional to 1 / tau_k): what the profiler adds to each, or
+the runtime between them. It is Bayesian linear regression in its dual form (Rasmussen & Williams, 2006, section 2.1.2), so a prediction stays
 a sum over kernels: each has one time.
 """
 
@@ -24,8 +25,16 @@ from predictors.models.kernel_times import KernelTimes, smooth
 Floats = npt.NDArray[np.float64]
 
 _LENGTH = 1.5
-# Of the parts of K (own, similar, kind, all), relative; the evidence chooses among them and their scale.
-_PARTS = ((0.5, 1.0, 1.0, 0.3), (1.0, 1.0, 0.3, 0.3), (0.3, 0.3, 1.0, 0.3))
+_LAUNCH_S = 1e-6
+Deviations = tuple[float, float, float, float, float]
+# Of the parts of K (own, similar, kind, all, launch), relative; the evidence chooses among them and their
+# scale. A launch counts in microseconds.
+_PARTS: tuple[Deviations, ...] = (
+    (0.5, 1.0, 1.0, 0.3, 0.0),
+    (0.5, 1.0, 1.0, 0.3, 5.0),
+    (1.0, 1.0, 0.3, 0.3, 5.0),
+    (0.3, 0.3, 1.0, 0.3, 5.0),
+)
 _SCALES = (0.1, 0.2, 0.4, 0.8)
 _NOISES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.1)
 _REWEIGHTINGS = 2
@@ -41,7 +50,7 @@ class KernelSum:
         scale: Of all of them.
         kernels: Of the measured networks; the corrections' support.
         pull: [len(kernels)], G^T (G K G^T + noise)^-1 r: how strongly each asks for a correction.
-        deviations: Standard deviations of the four parts of K.
+        deviations: Standard deviations of the parts of K.
         noise: Relative standard deviation of a network's latency around its sum.
         residuals: [n], log of measured over summed of the networks, each left out in turn (equation 5.12).
     """
@@ -50,7 +59,7 @@ class KernelSum:
     scale: float
     kernels: tuple[Kernel, ...]
     pull: Floats
-    deviations: tuple[float, float, float, float]
+    deviations: Deviations
     noise: float
     residuals: Floats
 
@@ -80,7 +89,7 @@ class KernelSum:
         base = shares.sum(axis=1)
         shares /= base[:, None]
         target = latencies_s / base - 1
-        parts = _between_networks(kernels, shares)
+        parts = _between_networks(kernels, shares, scale * tau)
         current, fit = weights, _Fit.best(parts, target, weights)
         for _ in range(_REWEIGHTINGS):
             errors = np.abs(fit.residuals) / (1.4826 * np.median(np.abs(fit.residuals)) + 1e-9)
@@ -98,10 +107,12 @@ class KernelSum:
             [n] seconds, and [n] how unsure the profiler's part of it is, as a standard deviation of its log.
         """
         tau, std = self.times.predict(kernels)
-        own, similar, kind, every = self.deviations
+        own, similar, kind, every, launch = self.deviations
         pulls = dict(zip(self.kernels, self.pull.tolist(), strict=True))
         correction = own**2 * np.array([pulls.get(kernel, 0.0) for kernel in kernels])
         correction += every**2 * self.pull.sum()
+        launches = self.pull @ (_LAUNCH_S / (self.scale * self.times.predict(self.kernels)[0]))
+        correction += launch**2 * launches * _LAUNCH_S / (self.scale * tau)
         there = _by_kind(self.kernels)
         for name, places in _by_kind(kernels).items():
             if name in there:
@@ -116,9 +127,10 @@ def network_covariance(fitted: KernelSum, networks: Sequence[Sequence[Kernel]]) 
     """How the relative errors of networks' sums vary together before any is measured: [n, n]."""
     kernels = tuple(sorted({k for network in networks for k in network}, key=_order))
     tau, std = fitted.times.predict(kernels)
+    tau = fitted.scale * tau
     shares = _counts(networks, kernels) * tau
     shares /= shares.sum(axis=1)[:, None]
-    parts = _between_networks(kernels, shares)
+    parts = _between_networks(kernels, shares, tau)
     covariance = np.sum([d**2 * part for d, part in zip(fitted.deviations, parts, strict=True)], axis=0)
     unsure = shares * std
     result: Floats = covariance + unsure @ unsure.T
@@ -129,7 +141,7 @@ def network_covariance(fitted: KernelSum, networks: Sequence[Sequence[Kernel]]) 
 class _Fit:
     solution: Floats
     residuals: Floats
-    deviations: tuple[float, float, float, float]
+    deviations: Deviations
     noise: float
 
     @classmethod
@@ -157,8 +169,9 @@ class _Fit:
         variance = scale**2 * values + noise**2
         solution = root * (vectors @ ((vectors.T @ (root * target)) / variance))
         inverse_diagonal = weights * (vectors**2 @ (1 / variance))
-        own, similar, kind, every = (scale * p for p in _PARTS[place])
-        return cls(solution, solution / inverse_diagonal, (own, similar, kind, every), noise)
+        own, similar, kind, every, launch = (scale * p for p in _PARTS[place])
+        deviations = (own, similar, kind, every, launch)
+        return cls(solution, solution / inverse_diagonal, deviations, noise)
 
 
 def _order(kernel: Kernel) -> tuple[object, ...]:
@@ -190,7 +203,7 @@ def _features(kernels: Sequence[Kernel], places: npt.NDArray[np.intp]) -> Floats
     return log_features([kernels[i] for i in places])
 
 
-def _between_networks(kernels: Sequence[Kernel], shares: Floats) -> list[Floats]:
+def _between_networks(kernels: Sequence[Kernel], shares: Floats, tau: Floats) -> list[Floats]:
     """G P G^T for each part P of K: [n, n]."""
     own, similar, kind = (np.zeros((len(shares), len(shares))) for _ in range(3))
     for places in _by_kind(kernels).values():
@@ -199,4 +212,6 @@ def _between_networks(kernels: Sequence[Kernel], shares: Floats) -> list[Floats]
         similar += part @ smooth(features, features, _LENGTH) @ part.T
         total = part.sum(axis=1)
         kind += np.outer(total, total)
-    return [own, similar, kind, np.ones_like(own)]  # the shares of a network add up to 1
+    launches = shares @ (_LAUNCH_S / tau)
+    # The shares of a network add up to 1.
+    return [own, similar, kind, np.ones_like(own), np.outer(launches, launches)]

@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-import math
-import statistics
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -20,12 +18,12 @@ from mobinas.errors import PredictorError
 from mobinas.files import write_atomic
 from mobinas.targets.measurement import Measurement, check_compatible
 from mobinas.targets.target import Target
-from predictors.kernels import KINDS, Kernel, kernel_of
-from predictors.layout import Call
-from predictors.models.baselines import BASELINES, plain_features
-from predictors.models.fit import Fit, Network
-from predictors.models.report import PredictorReport, Scores, hit_rate, measuring_s
-from predictors.networks import Adder, AnyModel, Layout, NetworkSums, kernels_of
+from predictors.kernels import KINDS, Kernel
+from predictors.models.fit import Fit
+from predictors.models.held_out import HeldOut
+from predictors.models.measured import fit_of, layout_of, timed_networks
+from predictors.models.report import Z_90, PredictorReport
+from predictors.networks import AnyModel, Layout, NetworkSums, kernels_of
 
 if TYPE_CHECKING:
     import onnx
@@ -36,13 +34,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 MIN_MODELS = 8
-_FOLDS = 8
-Z_90 = 1.6449
-# Measurements have errors beyond their own interval (the state of the machine), so none counts as exact.
-_FLOOR_STD = 0.02
-# Networks of most work that are held out together, and from how many networks on.
-_LARGEST, _ENOUGH = 0.15, 40
-_FORMAT = 3
+_FORMAT = 4
 _JSON, _ARRAYS = "predictor.json", "arrays.npz"
 
 
@@ -134,7 +126,7 @@ class LatencyPredictor:
         networks = timed_networks(models, measurements, layout)
         # Thousands of small factorisations: a second thread only waits, and on a busy machine for long.
         with threadpool_limits(1):
-            judged = _Judged(networks, measurements, seed)
+            judged = HeldOut(networks, measurements, seed)
             fitted = fit_of(networks, measurements)
             predictor = cls(measurements[0], layout, fitted, judged.scale)
             predictor.report = judged.report()
@@ -274,73 +266,6 @@ class LatencyPredictor:
         return predictor
 
 
-class _Judged:
-    """Cross-validation of a fit."""
-
-    def __init__(self, networks: list[Network], measurements: Sequence[Measurement], seed: int) -> None:
-        n = len(networks)
-        self.measurements = measurements
-        self.networks = networks
-        self.latencies_s = np.array([m.median_s for m in measurements])
-        self.weights = weights_of(measurements)
-        self.features = plain_features([[kernel for kernel, _ in network] for network in networks])
-        folds = np.array_split(np.random.default_rng(seed).permutation(n), min(_FOLDS, n))
-        self.predicted, self.deviation = np.empty(n), np.empty(n)
-        self.baselines = {name: np.empty(n) for name in BASELINES}
-        self.look_up = np.empty(n)
-        for test in folds:
-            train = np.setdiff1d(np.arange(n), test)
-            self.predicted[test], self.deviation[test], self.look_up[test] = self._held_out(train, test)
-            for name, baseline in BASELINES.items():
-                given = self.features[train], self.latencies_s[train], self.features[test]
-                self.baselines[name][test] = baseline(*given)
-        errors = np.abs(self.latencies_s / self.predicted - 1) / self.deviation
-        self.scale = _calibrated(errors)
-        self.scales = np.empty(n)
-        for test in folds:
-            self.scales[test] = _calibrated(np.delete(errors, test))
-
-    def _held_out(self, train: Ints, test: Ints) -> tuple[Floats, Floats, Floats]:
-        """Mean, relative deviation, and the plain sum over kernels."""
-        fit = Fit.of([self.networks[i] for i in train], self.latencies_s[train], self.weights[train])
-        plain = [[kernel for kernel, _ in self.networks[i]] for i in test]
-        whole, alone = (
-            Adder(fit.columns),
-            Adder(lambda kernels: fit.kernels.times.predict(kernels)[0][:, None]),
-        )
-        mean_s, deviation, _ = fit.predict(np.stack([whole.sum_of(network) for network in plain]))
-        times = np.concatenate([alone.sum_of(network) for network in plain])
-        return mean_s, deviation, fit.kernels.scale * times
-
-    def _largest(self) -> Scores | None:
-        n = len(self.networks)
-        if n < _ENOUGH:
-            return None
-        order = np.argsort(self.features[:, 0], kind="stable")
-        train, test = np.split(order, [n - math.ceil(_LARGEST * n)])
-        return Scores.of(self._held_out(train, test)[0], self.latencies_s[test])
-
-    def report(self) -> PredictorReport:
-        halves = [m.block_values_s for m in self.measurements if len(m.blocks_s) > 1]
-        even = np.array([statistics.median(values[::2]) for values in halves] or [1.0])
-        odd = np.array([statistics.median(values[1::2]) for values in halves] or [np.inf])
-        std_s = self.scales * self.deviation * self.predicted
-        baselines = {"sum of kernels timed one by one": self.look_up, **self.baselines}
-        return PredictorReport(
-            n=len(self.networks),
-            measuring_s=measuring_s(self.measurements),
-            scores=Scores.of(self.predicted, self.latencies_s),
-            largest=self._largest(),
-            coverage_90=float(np.mean(np.abs(self.latencies_s - self.predicted) <= Z_90 * std_s)),
-            repeat_hit_rate_5=hit_rate(odd, even, 0.05),
-            repeat_hit_rate_10=hit_rate(odd, even, 0.1),
-            baselines={name: Scores.of(p, self.latencies_s) for name, p in baselines.items()},
-            measured_s=tuple(self.latencies_s.tolist()),
-            predicted_s=tuple(self.predicted.tolist()),
-            std_s=tuple(std_s.tolist()),
-        )
-
-
 def _in_any_company(values: Floats) -> Floats:
     """Rounded so that a network gets the same number alone and among others, whose sums round differently."""
     return values.astype(np.float32).astype(np.float64)
@@ -348,39 +273,6 @@ def _in_any_company(values: Floats) -> Floats:
 
 def _identity(measurement: Measurement) -> dict[str, str]:
     return {key: getattr(measurement, key) for key in ("target_fingerprint", "host", "runtime_version")}
-
-
-def fit_of(networks: Sequence[Network], measurements: Sequence[Measurement]) -> Fit:
-    """The fitted parts alone, without judging them."""
-    return Fit.of(networks, np.array([m.median_s for m in measurements]), weights_of(measurements))
-
-
-def layout_of(measurements: Sequence[Measurement]) -> Layout:
-    """Blocks and batch, as the executed convolutions show them."""
-    convolutions = [k for m in measurements for k in m.kernels if k.op in ("Conv", "FusedConv")]
-    block = math.gcd(*(k.output[1] for k in convolutions if k.blocked), 16)
-    batch = Counter(k.output[0] for k in convolutions).most_common(1)[0][0] if convolutions else 1
-    return Layout(block if any(k.blocked for k in convolutions) else 1, batch)
-
-
-def timed_networks(
-    models: "Sequence[Path | onnx.ModelProto | Architecture]",
-    measurements: Sequence[Measurement],
-    layout: Layout,
-) -> list[Network]:
-    """Kernels of each measured model with their times; without a trace, times that are not numbers."""
-    return [_network(m, one, layout) for m, one in zip(models, measurements, strict=True)]
-
-
-def _network(
-    model: "Path | onnx.ModelProto | Architecture", measurement: Measurement, layout: Layout
-) -> Network:
-    total_s = sum(kernel.seconds for kernel in measurement.kernels)
-    if total_s == 0:
-        return [(kernel, math.nan) for kernel in kernels_of(model, layout)]
-    # The profiler slows a network as a whole; what counts is how its time is divided.
-    factor = measurement.median_s / total_s
-    return [(kernel_of(Call(*kernel[:4])), factor * kernel.seconds) for kernel in measurement.kernels]
 
 
 def _check(models: Sequence[Any], measurements: Sequence[Measurement]) -> None:
@@ -396,15 +288,3 @@ def _check(models: Sequence[Any], measurements: Sequence[Measurement]) -> None:
         raise PredictorError(
             f"all {len(models)} latencies equal {latencies_s[0]:.3g} s; measure networks of different size"
         )
-
-
-def weights_of(measurements: Sequence[Measurement]) -> Floats:
-    """In (0, 1], inverse to the variance of each measurement's error: [n]."""
-    half = np.array([(m.interval_s[1] - m.interval_s[0]) / 2 / m.median_s for m in measurements])
-    return _FLOOR_STD**2 / (_FLOOR_STD**2 + (half / 1.96) ** 2)
-
-
-def _calibrated(errors: Floats) -> float:
-    """Standard deviation whose 90 % interval holds 90 % of new errors (split conformal quantile)."""
-    share = min(1.0, 0.9 * (1 + 1 / len(errors)))
-    return max(float(np.quantile(errors, share)) / Z_90, 1e-6)

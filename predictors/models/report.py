@@ -15,6 +15,8 @@ from mobinas.targets.measurement import Measurement
 
 Floats = npt.NDArray[np.float64]
 
+# Half of a nominal 90 % interval in standard deviations.
+Z_90 = 1.6449
 # Groups of models that follow each other within this time belong to one stretch of measuring.
 _PAUSE_S = 120.0
 

@@ -121,3 +121,12 @@ def test_kernels_of_known_calls() -> None:
     assert kernel_of(Call("Gemm", ((1, 32), (10,)), (1, 10))).work == 320
     assert kernel_of(Call("Add", (image, (2, 8, 1, 1)), image)).kind == "broadcast"
     assert kernel_of(Call("MadeUp", (image,), image)).kind == "other"
+
+
+def test_what_the_output_does_not_depend_on_is_not_executed() -> None:
+    architecture = SPACE.sample(random.Random(2))
+    model = write_onnx(lower(architecture))
+    weights = next(one for one in model.graph.initializer if len(one.dims) == 4 and one.dims[1] == 3)
+    model.graph.node.add(op_type="Conv", name="dead", input=["image", weights.name], output=["nowhere"])
+    found = [Call(*kernel[:4]) for kernel in trace(model.SerializeToString(), Target(), runs=1)]
+    assert Counter(found) == Counter(calls_of_graph(lower(architecture), block_here()))
