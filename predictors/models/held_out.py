@@ -73,6 +73,7 @@ class HeldOut:
         return Scores.of(self._held_out(train, test)[0], self.latencies_s[test])
 
     def report(self) -> PredictorReport:
+        """The figures."""
         halves = [m.block_values_s for m in self.measurements if len(m.blocks_s) > 1]
         even = np.array([statistics.median(values[::2]) for values in halves] or [1.0])
         odd = np.array([statistics.median(values[1::2]) for values in halves] or [np.inf])

@@ -7,9 +7,9 @@ decide. With networks i of n_ik kernels k of tau_k seconds and a base b_i = sum_
     y_i / b_i = 1 + sum_k g_ik c_k + noise,   g_ik = n_ik tau_k / b_i,   c ~ N(0, K),
 
 where K makes corrections of one kernel, of similar kernels, of one kind and of all kernels alike, and one
-more that is the same time for every kernel (c_k proportional to 1 / tau_k): what the profiler adds to each, or
-the runtime between them. It is Bayesian linear regression in its dual form (Rasmussen & Williams, 2006, section 2.1.2), so a prediction stays
-a sum over kernels: each has one time.
+more that is the same time for every kernel (c_k proportional to 1 / tau_k): what the profiler adds to each,
+or the runtime between them. It is Bayesian linear regression in its dual form (Rasmussen & Williams, 2006,
+section 2.1.2), so a prediction stays a sum over kernels: each has one time.
 """
 
 import itertools

@@ -15,10 +15,10 @@ from predictors.networks import AnyModel, Layout, kernels_of
 
 Floats = npt.NDArray[np.float64]
 
-# Measurements have errors beyond their own interval (the state of the machine), so none counts as exact.
+# Measurements err beyond their own interval (the state of the machine), so none counts as exact.
 _FLOOR_STD = 0.02
 # onnxruntime's profiler adds this to each node: 1.6 us by regression of 300 cell networks' latencies on their
-# kernels' sum and number, 2.9 us of 120 generic ones. With it 94 / 99 % of cell networks were within 5 / 10 %,
+# kernels' sum and number, 2.9 us of 120 generic ones. With it 94 / 99 % of cells were within 5 / 10 %,
 # without it 93 / 98 %.
 _PROFILING_S, _LEAST_S = 1.5e-6, 3e-7
 

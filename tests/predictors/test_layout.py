@@ -123,10 +123,10 @@ def test_kernels_of_known_calls() -> None:
     assert kernel_of(Call("MadeUp", (image,), image)).kind == "other"
 
 
-def test_what_the_output_does_not_depend_on_is_not_executed() -> None:
-    architecture = SPACE.sample(random.Random(2))
-    model = write_onnx(lower(architecture))
-    weights = next(one for one in model.graph.initializer if len(one.dims) == 4 and one.dims[1] == 3)
-    model.graph.node.add(op_type="Conv", name="dead", input=["image", weights.name], output=["nowhere"])
-    found = [Call(*kernel[:4]) for kernel in trace(model.SerializeToString(), Target(), runs=1)]
-    assert Counter(found) == Counter(calls_of_graph(lower(architecture), block_here()))
+def test_dead_operations_cost_nothing() -> None:
+    """An export drops what the output does not depend on, so the features must drop it, too."""
+    nodes = tuple((Edge(0, "sep_conv_3x3"), Edge(1, "max_pool_3x3")) for _ in range(3))
+    dead, alive = (Cell(nodes[:n], (2, 3)) for n in (3, 2))
+    models = [Architecture(CellBody(Genotype(cell, cell), 3, 8), 16, Task(10)) for cell in (dead, alive)]
+    calls = [Counter(calls_of_graph(lower(model), block_here())) for model in models]
+    assert calls[0] == calls[1] == Counter(executed(models[0]))
