@@ -6,7 +6,7 @@ between what was measured, while none of those families is measured itself.
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ _CLASSES = (10, 100, 1000)
 _MACS = (1e7, 2.5e9)
 _BLOCKS = ("plain", "basic", "bottleneck", "inverted", "separable", "fire", "shuffle", "grouped")
 _ACTIVATIONS = ("relu", "relu6", "hard_swish", "silu")
+# Channels come in multiples of this; most families keep to 8, but 58 (ShuffleNet V2) or 28 occur.
+_UNITS = (8, 8, 8, 4, 2)
+_WEIGHTS = 4099
 
 
 def generic_networks(n: int, seed: int = 0) -> "list[onnx.ModelProto]":
@@ -36,13 +39,15 @@ def generic_networks(n: int, seed: int = 0) -> "list[onnx.ModelProto]":
     models: list[onnx.ModelProto] = []
     for index in range(n):
         rng = np.random.default_rng([seed, index])
-        while True:
+        network = _Network(rng)
+        while not network.build():
             network = _Network(rng)
-            network.build()
-            if _MACS[0] <= network.macs <= _MACS[1]:
-                break
         models.append(network.model(f"generic-{seed}-{index}"))
     return models
+
+
+class _TooLargeError(Exception):
+    pass
 
 
 class _Network(OnnxNet):
@@ -54,14 +59,27 @@ class _Network(OnnxNet):
         self.macs = 0.0
         self._resolution = int(rng.choice(_RESOLUTIONS))
         self._activation = str(rng.choice(_ACTIVATIONS))
+        self._unit = int(rng.choice(_UNITS))
         self._x, self._channels, self._size = "image", 3, self._resolution
+
+    def normal(self, shape: tuple[int, ...]) -> "np.ndarray[Any, np.dtype[np.floating[Any]]]":
+        """Few numbers over and over: their values decide no time, and drawing millions takes seconds."""
+        return np.resize(self._random.standard_normal(_WEIGHTS, dtype=np.float32), shape)
 
     def model(self, name: str) -> "onnx.ModelProto":
         return self.finished(name, (3, self._resolution, self._resolution), (self._channels,))
 
-    def build(self) -> None:
+    def build(self) -> bool:
+        """Draws everything; False where that became too large, at once, or too small."""
+        try:
+            self._draw()
+        except _TooLargeError:
+            return False
+        return self.macs >= _MACS[0]
+
+    def _draw(self) -> None:
         rng = self._random
-        width = 8 * int(rng.integers(1, 9))
+        width = self._whole(float(rng.integers(8, 65)))
         kernel = int(rng.choice((3, 3, 5, 7)))
         self._conv(width, kernel, stride=int(rng.choice((1, 2, 2, 2))) if self._resolution < 160 else 2)
         if rng.random() < 0.5:
@@ -72,23 +90,26 @@ class _Network(OnnxNet):
         block = str(rng.choice(_BLOCKS))
         for stage in range(int(rng.integers(3, 6))):
             if stage:
-                width = min(1024, 8 * round(width * growth / 8))
+                width = min(1024, self._whole(width * growth))
             for index in range(int(rng.integers(1, 4))):
                 if not one_kind:
                     block = str(rng.choice(_BLOCKS))
                 stride = 2 if index == 0 and stage and self._size > 7 else 1
                 getattr(self, f"_{block}")(width, stride)
         if rng.random() < 0.5:
-            self._conv(min(1536, 8 * int(rng.integers(20, 160))), 1)
+            self._conv(self._whole(float(rng.integers(160, 1537))), 1)
         self._head(int(rng.choice(_CLASSES)))
 
     def _head(self, classes: int) -> None:
         x = self.global_pool(self._x)
         x, width = self.node("Flatten", [x], axis=1), self._channels
-        if self._random.random() < 0.3:
+        if self._random.random() < 0.5:
             hidden = 64 * int(self._random.integers(2, 21))
             x, width = self._activated(self.linear(x, width, hidden)), hidden
         self._x, self._channels = self.linear(x, width, classes), classes
+
+    def _whole(self, channels: float) -> int:
+        return max(self._unit, self._unit * round(channels / self._unit))
 
     def _activated(self, x: str, kind: str = "") -> str:
         match kind or self._activation:
@@ -105,6 +126,8 @@ class _Network(OnnxNet):
         """Convolution with bias (batch normalisation folded), then the activation."""
         self._size = math.ceil(self._size / stride)
         self.macs += self._size**2 * width * (self._channels // groups) * kernel**2
+        if self.macs > _MACS[1]:
+            raise _TooLargeError
         self._x = self.conv(self._x, self._channels, width, kernel, group=groups, stride=stride, bias=True)
         self._channels = width
         if act:
@@ -134,7 +157,7 @@ class _Network(OnnxNet):
 
     def _bottleneck(self, width: int, stride: int, groups: int = 1) -> None:
         x, channels = self._x, self._channels
-        inner = max(groups, 8 * round(width / (32 if groups == 1 else 16)))
+        inner = self._whole(width / 4) if groups == 1 else groups * max(1, round(width / 2 / groups))
         self._conv(inner, 1)
         self._conv(inner, 3, stride, groups)
         self._conv(width, 1, act=False)
@@ -147,12 +170,12 @@ class _Network(OnnxNet):
     def _inverted(self, width: int, stride: int) -> None:
         rng = self._random
         x, channels = self._x, self._channels
-        inner = 8 * round(channels * float(rng.choice((1, 2, 3, 4, 6))) / 8) or 8
+        inner = self._whole(channels * float(rng.choice((1, 2, 3, 4, 6))))
         if inner != channels:
             self._conv(inner, 1)
         self._conv(inner, int(rng.choice((3, 3, 5))), stride, inner)
         if rng.random() < 0.4:
-            self._squeeze_excite(max(8, 8 * round(inner / 32)))
+            self._squeeze_excite(self._whole(inner / 4))
         self._conv(width, 1, act=False)
         self._with_shortcut(x, channels, stride, width, projected=False)
 
@@ -167,18 +190,18 @@ class _Network(OnnxNet):
         if stride == 2:
             self._x = self.pool(self._x, "MaxPool", 3, 2)
             self._size = math.ceil(self._size / 2)
-        self._conv(max(8, 8 * round(width / 32)), 1)
+        self._conv(self._whole(width / 4), 1)
         x, channels = self._x, self._channels
         parts = []
         for kernel in (1, 3):
             self._x, self._channels = x, channels
-            self._conv(8 * max(1, round(width / 16)), kernel)
+            self._conv(self._whole(width / 2), kernel)
             parts.append(self._x)
         self._x, self._channels = self.node("Concat", parts, axis=1), 2 * self._channels
 
     def _shuffle(self, width: int, stride: int) -> None:
         """Channel shuffle of two branches (ShuffleNet V2, https://arxiv.org/abs/1807.11164, figure 3)."""
-        half = 8 * max(1, round(width / 16))
+        half = self._whole(width / 2)
         if stride == 1 and self._channels == 2 * half:
             left = self.slice_channels(self._x, 0, half)
             self._x, self._channels = self.slice_channels(self._x, half, 2 * half), half

@@ -18,6 +18,10 @@ class OnnxNet:
         self.constants: list[onnx.TensorProto] = []
         self._rng = rng
 
+    def normal(self, shape: tuple[int, ...]) -> "np.ndarray[Any, np.dtype[np.floating[Any]]]":
+        """Weights of unit variance."""
+        return self._rng.standard_normal(shape)
+
     def finished(self, name: str, image: tuple[int, int, int], result: tuple[int, ...]) -> "onnx.ModelProto":
         """The model from ``image`` to the last node's result, both with an open batch."""
         from onnx import TensorProto, helper
@@ -53,7 +57,7 @@ class OnnxNet:
     ) -> str:
         """A convolution that keeps the image's size but for the stride."""
         shape = (outputs, inputs // group, size, size)
-        weight = self._rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        weight = self.normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
         names = [x, self.constant(weight.astype(np.float32))]
         if bias:
             names.append(self.constant(np.zeros(outputs, np.float32)))
@@ -62,7 +66,7 @@ class OnnxNet:
 
     def linear(self, x: str, inputs: int, outputs: int) -> str:
         """A linear layer with bias."""
-        weight = self._rng.standard_normal((outputs, inputs)) / np.sqrt(inputs)
+        weight = self.normal((outputs, inputs)) / np.sqrt(inputs)
         names = [x, self.constant(weight.astype(np.float32)), self.constant(np.zeros(outputs, np.float32))]
         return self.node("Gemm", names, transB=1)
 
