@@ -27,7 +27,7 @@ TRIES = 3
 FAILURES_IN_A_ROW = 5
 _IDENTITY_KEY = "mobinas:identity"
 _TURN_S = 0.05
-_WATCH_EVERY_S = 0.5
+_WATCH_EVERY_S = 1.0
 
 
 def function_name(evaluate: Callable[..., Any] | str) -> str:
@@ -122,6 +122,7 @@ class Lead(Generic[C]):
 
     def _turn(self, n_trials: int, late: bool, progress: Progress) -> bool:
         """One look at the study; tells whether all is done."""
+        self.queue.look()
         if text := self.queue.fatal():
             raise SearchError(text)
         self.workers.check()
@@ -136,7 +137,7 @@ class Lead(Generic[C]):
             self._check_failures()
         if late:
             self.queue.withdraw_waiting()
-            return self.queue.counts()[1] == 0
+            return self.queue.running == 0
         self._propose(n_trials)
         return self.record.count("pending") == 0 and (
             self._dry or self.record.count("evaluated", "failed") >= n_trials
@@ -144,8 +145,7 @@ class Lead(Generic[C]):
 
     def _propose(self, n_trials: int) -> None:
         """Keeps as many candidates waiting as half of those being evaluated, so that no worker starves."""
-        waiting, running = self.queue.counts()
-        wanted = max(1, (running + 1) // 2) - waiting
+        wanted = max(1, (self.queue.running + 1) // 2) - self.queue.waiting
         while wanted > 0 and not self._dry:
             if self.record.count("evaluated", "failed", "pending") >= n_trials:
                 return

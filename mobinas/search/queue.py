@@ -55,26 +55,39 @@ def _has_result(trial: FrozenTrial) -> bool:
 
 
 class Queue:
-    """A `Store` whose pending trials other processes evaluate; only who leads may use it."""
+    """A `Store` whose pending trials other processes evaluate; only who leads may use it.
+
+    Attributes:
+        study: The shared one.
+        waiting: How many candidates wait for a worker.
+        running: How many are being evaluated.
+    """
 
     def __init__(self, study: optuna.Study, objectives: tuple[Objective, ...]) -> None:
         """Reads what the study holds."""
         self.study = study
         self._objectives = objectives
         self._settled: dict[int, FrozenTrial] = {}
-        self._next = len(self._read())
-        self._fresh = len(study.get_trials(deepcopy=False))
+        self.look()
+        self._next = len(self._by_number())
+        self._fresh = len(self._seen)
 
-    def _read(self) -> dict[int, Tried]:
+    def look(self) -> None:
+        """Reads the study anew; all else tells what was seen then."""
+        self._seen = self.study.get_trials(deepcopy=False)
+        states = [trial.state for trial in self._seen]
+        self.waiting, self.running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
+
+    def _by_number(self) -> dict[int, Tried]:
         found: dict[int, Tried] = {}
-        for trial in self.study.get_trials(deepcopy=False):
+        for trial in self._seen:
             if NUMBER_KEY in trial.user_attrs:
                 found.setdefault(trial.user_attrs[NUMBER_KEY], Tried()).trials.append(trial)
         return found
 
     def trials(self) -> list[FrozenTrial]:
         """For each number its result, or its latest trial."""
-        found = self._read()
+        found = self._by_number()
         for number, tried in found.items():
             if tried.result:
                 self._settled[number] = tried.result
@@ -86,11 +99,13 @@ class Queue:
         self.study.add_trial(trial)
         if trial.state.is_finished():
             self._settled[self._next] = trial
+        else:
+            self.waiting += 1
         self._next += 1
 
     def fatal(self) -> str:
         """What ends the whole search, as a worker of this run has told it; empty if nothing does."""
-        for trial in self.study.get_trials(deepcopy=False)[self._fresh :]:
+        for trial in self._seen[self._fresh :]:
             if FATAL_KEY in trial.user_attrs:
                 return str(trial.user_attrs[FATAL_KEY])
         return ""
@@ -103,7 +118,7 @@ class Queue:
                 puts nothing again.
         """
         new = []
-        for number, tried in sorted(self._read().items()):
+        for number, tried in sorted(self._by_number().items()):
             if number in self._settled:
                 self._withdraw(tried.open)
             elif tried.result:
@@ -134,6 +149,7 @@ class Queue:
             self.study.add_trial(lost)
         else:
             self.study.add_trial(_again(tried.trials[0], TrialState.WAITING))
+            self.waiting += 1
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -149,11 +165,6 @@ class Queue:
         """Takes back what no worker has begun; the next run puts it again."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             fail(self.study, trial)
-
-    def counts(self) -> tuple[int, int]:
-        """How many candidates wait, and how many are being evaluated."""
-        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
-        return states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
 
 
 def _again(trial: FrozenTrial, state: TrialState, values: list[float] | None = None) -> FrozenTrial:

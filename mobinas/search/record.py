@@ -126,6 +126,7 @@ class Record(Generic[C]):
         self, trial: Trial, kind: Kind, evaluation: Evaluation[C], constraints: Sequence[Constraint]
     ) -> None:
         """Ends a trial and stores it."""
+        _name(trial, evaluation)
         xs = stamp(trial, kind, evaluation, constraints, self._objectives)
         if xs is None:
             frozen = self._study.tell(trial, state=TrialState.FAIL)
@@ -138,7 +139,8 @@ class Record(Generic[C]):
     def reserve(self, trial: Trial, candidate: C, known: Mapping[str, Value]) -> None:
         """Stores a trial as pending, for another process to evaluate."""
         evaluation = Evaluation(candidate, known)
-        _describe(trial, evaluation)
+        _name(trial, evaluation)
+        _tell_values(trial, known)
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
         waiting = create_trial(
             state=TrialState.WAITING,
@@ -197,12 +199,13 @@ class Record(Generic[C]):
         return (entry.evaluation for entry in self.entries if entry.kind in kinds)
 
 
-def _describe(trial: Trial, evaluation: Evaluation[Any]) -> None:
+def _name(trial: Trial, evaluation: Evaluation[Any]) -> None:
     trial.set_user_attr("mobinas:name", evaluation.candidate.name)
     trial.set_user_attr("mobinas:digest", evaluation.candidate.digest)
-    trial.set_user_attr(
-        "mobinas:values", {name: value.to_json() for name, value in evaluation.values.items()}
-    )
+
+
+def _tell_values(trial: Trial, values: Mapping[str, Value]) -> None:
+    trial.set_user_attr("mobinas:values", {name: value.to_json() for name, value in values.items()})
 
 
 def stamp(
@@ -212,13 +215,13 @@ def stamp(
     constraints: Sequence[Constraint],
     objectives: Sequence[Objective],
 ) -> list[float] | None:
-    """Writes all that is known of an ended candidate to its trial, its kind last.
+    """Writes what is known of an ended candidate to its trial, its kind last.
 
     Returns:
         What to tell the study: the objectives' numbers, or None of a failed evaluation.
     """
     values = evaluation.values
-    _describe(trial, evaluation)
+    _tell_values(trial, values)
     trial.set_user_attr("mobinas:error", evaluation.error)
     known = [c for c in constraints if c.name in values]
     for constraint in known:

@@ -117,7 +117,7 @@ class _Worker(Generic[C]):
         shortest_s, longest_s = _POLLS_S
         pause_s, last = shortest_s, time.monotonic()
         while parent is None or os.getppid() == parent:
-            if self._once():
+            if self._once(hurry=pause_s == shortest_s):
                 pause_s, last = shortest_s, time.monotonic()
                 if self.fatal:
                     raise SearchError(self.fatal)
@@ -137,14 +137,18 @@ class _Worker(Generic[C]):
     def _waiting(self) -> bool:
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
-    def _once(self) -> bool:
-        """Takes one candidate and ends it; tells whether there was one."""
+    def _once(self, hurry: bool) -> bool:
+        """Takes one candidate and ends it; tells whether there was one.
+
+        Args:
+            hurry: Goes for the lock at once, as there was work just now.
+        """
         claiming = self.shared.claiming
         before = self.done
         with quiet_optuna():
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             try:
-                if not self._waiting():
+                if not hurry and not self._waiting():
                     return False
                 claiming.acquire()
                 if not self._waiting():
