@@ -69,9 +69,9 @@ class Killer(threading.Thread):
         self._environment = {**os.environ, "MOBINAS_STORAGE": storage, "PYTHONPATH": path}
         self._study, self._kills, self._rng = study, kills, random.Random(0)
         self.killed = 0
-        self._processes = [self._started() for _ in range(workers)]
+        self._processes = [self._launched() for _ in range(workers)]
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _launched(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*_LAUNCH, self._study], env=self._environment, stdout=subprocess.DEVNULL)
 
     def run(self) -> None:
@@ -84,7 +84,7 @@ class Killer(threading.Thread):
                 self._processes[i].send_signal(signal.SIGKILL)
                 self._processes[i].wait()
                 self.killed += 1
-                self._processes[i] = self._started()
+                self._processes[i] = self._launched()
 
     def wait(self) -> None:
         """Until all workers have ended by themselves."""
