@@ -53,8 +53,10 @@ class Postgres:
         word = self.folder / "word"
         word.write_text(PASSWORD)
         subprocess.run(
-            [self.binaries / "initdb", "-D", self.folder / "data", "-U", "mobinas", "-A", "scram-sha-256"]
-            + ["--pwfile", word, "--no-sync", "-E", "UTF8", "--locale", "C"],
+            [
+                *(self.binaries / "initdb", "-D", self.folder / "data", "-U", "mobinas"),
+                *("-A", "scram-sha-256", "--pwfile", word, "--no-sync", "-E", "UTF8", "--locale", "C"),
+            ],
             check=True,
             stdout=subprocess.DEVNULL,
             **self.user,

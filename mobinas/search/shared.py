@@ -10,7 +10,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mobinas.errors import SearchError
+from mobinas.errors import MobinasError, RunFolderError, SearchError
 from mobinas.search.journal import quiet_optuna
 
 WORKER_KEY = "mobinas:worker"
@@ -38,18 +38,27 @@ class Shared(Protocol):
     Attributes:
         where: For messages; never a password.
         address: For workers of this machine; may hold a password.
-        storage: Optuna's.
-        claiming: Held while a process takes a candidate to evaluate.
-        leading: Held by the process that proposes candidates.
         failures: What this storage raises when it cannot be reached.
     """
 
     where: str
     address: str
-    storage: BaseStorage
-    claiming: Lock
-    leading: Lock
     failures: tuple[type[Exception], ...]
+
+    @property
+    def storage(self) -> BaseStorage:
+        """Optuna's."""
+        ...
+
+    @property
+    def claiming(self) -> Lock:
+        """Held while a process takes a candidate to evaluate."""
+        ...
+
+    @property
+    def leading(self) -> Lock:
+        """Held by the process that proposes candidates."""
+        ...
 
     def working(self, worker: str) -> AbstractContextManager[None]:
         """Says that this worker is alive, for the duration of the context."""
@@ -63,20 +72,40 @@ class Shared(Protocol):
         """Marks the trials of workers as failed that are known to be dead."""
         ...
 
+    def close(self) -> None:
+        """Frees locks and connections."""
+        ...
 
-def open_shared(storage: str | Path, study: str) -> Shared:
-    """Opens a database by its URL, or a journal file by its path.
+
+@contextmanager
+def opened(storage: str | Path, study: str) -> Iterator[Shared]:
+    """Opens a database by its URL, or a journal file by its path, for the duration of the context.
+
+    What the storage raises becomes one line; nothing is chained to it that could show a password.
 
     Raises:
         SearchError: It cannot be reached or used.
+        RunFolderError: The file cannot be read or written.
     """
     if "://" in str(storage):
         from mobinas.search.shared_database import SharedDatabase
 
-        return SharedDatabase(str(storage), study)
-    from mobinas.search.shared_journal import SharedJournal
+        shared: Shared = SharedDatabase(str(storage), study)
+    else:
+        from mobinas.search.shared_journal import SharedJournal
 
-    return SharedJournal(Path(storage))
+        shared = SharedJournal(Path(storage))
+    problem: MobinasError
+    try:
+        yield shared
+        return
+    except shared.failures as error:
+        problem = SearchError(f"lost the database {shared.where} ({type(error).__name__}); run again")
+    except OSError as error:
+        problem = RunFolderError(f"cannot use {shared.where}: {error.strerror or error}")
+    finally:
+        shared.close()
+    raise problem
 
 
 @contextmanager

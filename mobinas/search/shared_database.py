@@ -75,7 +75,7 @@ class AdvisoryLock:
                     self._is_held = bool(self._ask("SELECT pg_try_advisory_lock(:key)"))
                 return self._is_held
             except SQLAlchemyError:
-                self._forget()
+                self.close()
         raise StorageInternalError("the database cannot be reached")
 
     def held(self) -> bool:
@@ -85,7 +85,7 @@ class AdvisoryLock:
         try:
             return self._is_held and self._ask("SELECT CAST(:key AS bigint)") == self._key
         except SQLAlchemyError:
-            self._forget()
+            self.close()
             return False
 
     def release(self) -> None:
@@ -96,10 +96,11 @@ class AdvisoryLock:
             try:
                 self._ask("SELECT pg_advisory_unlock(:key)")
             except SQLAlchemyError:
-                self._forget()
+                self.close()
         self._is_held = False
 
-    def _forget(self) -> None:
+    def close(self) -> None:
+        """Ends the connection; the server then frees the lock."""
         from sqlalchemy.exc import SQLAlchemyError
 
         self._is_held = False
@@ -139,19 +140,22 @@ class SharedDatabase:
         problem = ""
         try:
             with quiet_optuna():
-                return _Storage(
+                storage = _Storage(
                     url,
+                    skip_compatibility_check=True,
                     engine_kwargs={"pool_pre_ping": True, "connect_args": connect},
                     heartbeat_interval=beat_s,
                     grace_period=GRACE_S * beat_s // HEARTBEAT_S,
                 )
-        except ImportError:
-            problem = f"needs a database driver; install it with: {_INSTALL}"
-        except RuntimeError:
+            if storage.get_current_version() == storage.get_head_version():
+                return storage
+            storage.engine.dispose()
             problem = (
                 "has tables of another version of Optuna; run 'optuna storage upgrade --storage URL', or "
                 "install that version"
             )
+        except ImportError:
+            problem = f"needs a database driver; install it with: {_INSTALL}"
         except (SQLAlchemyError, StorageInternalError) as error:
             problem = f"cannot be used: {_first_line(error)}; check the URL, and that the server runs"
         # Outside of the handlers: a chained error could show what holds the password.
@@ -173,6 +177,13 @@ class SharedDatabase:
         candidate, and a second process could not tell. Who leads gives back all that failed without a result.
         """
         fail_stale_trials(study)
+
+    def close(self) -> None:
+        """Ends the connections, and with them the locks."""
+        self.claiming.close()
+        self.leading.close()
+        self.storage.remove_session()
+        self.storage.engine.dispose()
 
 
 def _parse(url: str) -> Any:

@@ -56,7 +56,7 @@ class FileLock:
 class SharedJournal:
     """See `Shared`; lock files lie in a folder beside the journal."""
 
-    failures: tuple[type[Exception], ...] = (OSError,)
+    failures: tuple[type[Exception], ...] = ()
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the file.
@@ -107,3 +107,8 @@ class SharedJournal:
                 lock.release()
                 path.unlink(missing_ok=True)
                 fail(study, trial)
+
+    def close(self) -> None:
+        """Frees the locks."""
+        self.claiming.release()
+        self.leading.release()

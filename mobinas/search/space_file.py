@@ -33,11 +33,15 @@ def space_from_json(data: Any) -> Space[Any]:
     try:
         if "choices" in data:
             return ChoiceSpace({name: tuple(options) for name, options in data["choices"]})
-        cells = dict(data["cells"])
+        cells = data["cells"]
         return SearchSpace(
-            Task(**cells.pop("task")),
-            op_sets=tuple(tuple(ops) for ops in cells.pop("op_sets")),
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in cells.items()},
+            Task(**cells["task"]),
+            tuple(cells["resolutions"]),
+            tuple(cells["depths"]),
+            tuple(cells["widths"]),
+            tuple(tuple(ops) for ops in cells["op_sets"]),
+            cells["nodes"],
+            cells["stem"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SearchError(f"the study's space cannot be read ({error}); was it written by mobinas?") from None

@@ -23,7 +23,7 @@ from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_nam
 from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
-from mobinas.search.shared import led, open_shared
+from mobinas.search.shared import led, opened
 
 SCHEMA = 1
 SHARED_SCHEMA = "1, of workers"
@@ -114,8 +114,8 @@ def pareto_search(
         return search.result(exhausted)
     count = 1 if workers is None else workers
     _check_workers(count, tries, storage)
-    name, shared = function_name(evaluate), open_shared(str(storage), study)
-    with led(shared, study):
+    name = function_name(evaluate)
+    with opened(str(storage), study) as shared, led(shared, study):
         queue = open_queue(shared, study, space, axes, bounds, name, {**identity, "schema": SHARED_SCHEMA})
         search, proposer = begun(queue)
         with queue.ending(), local_workers(shared.address, study, count) as processes:

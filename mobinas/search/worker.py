@@ -4,7 +4,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -25,7 +25,7 @@ from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
 from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
 from mobinas.search.record import stamp
-from mobinas.search.shared import WORKER_KEY, Shared, open_shared
+from mobinas.search.shared import WORKER_KEY, Shared, opened
 from mobinas.search.space_file import space_from_json
 
 WORK_KEY = "mobinas:work"
@@ -57,10 +57,10 @@ def work(storage: str | Path, study: str, *, parent: int | None = None, idle_s: 
         SearchError: A storage that cannot be used or has no such study, a study of another version, or an
             evaluate function that cannot be imported or answers what cannot be meant.
     """
-    shared = open_shared(storage, study)
-    worker = _Worker.of(shared, load_shared_study(shared, study))
-    with shared.working(worker.name):
-        return worker.run(parent, idle_s)
+    with opened(storage, study) as shared:
+        worker: _Worker[Any] = _Worker.of(shared, load_shared_study(shared, study))
+        with shared.working(worker.name):
+            return worker.run(parent, idle_s)
 
 
 def load_shared_study(shared: Shared, name: str) -> Study:
@@ -145,6 +145,11 @@ class _Worker(Generic[C]):
         """
         claiming = self.shared.claiming
         before = self.done
+        interrupted: tuple[type[Exception], ...] = (
+            *self.shared.failures,
+            ValueError,
+            optuna.exceptions.UpdateFinishedTrialError,
+        )
         with quiet_optuna():
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             try:
@@ -154,7 +159,7 @@ class _Worker(Generic[C]):
                 if not self._waiting():
                     return False
                 self.study.optimize(self._objective, n_trials=1, catch=(_NotMine,))
-            except (*self.shared.failures, ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            except interrupted:
                 # The server was away, or this worker was taken for dead and its candidate given to another.
                 # Either way the study knows, and what it does not hold as ended is given out again.
                 return False
@@ -191,7 +196,7 @@ class _Worker(Generic[C]):
             raise _NotMine
         return xs
 
-    def _stamped(self, write: Any) -> Any:
+    def _stamped(self, write: Callable[[], list[float] | None]) -> list[float] | None:
         """Writes a result; a server that is being restarted does not lose it."""
         for _attempt in range(5):
             try:
