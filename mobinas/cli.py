@@ -120,6 +120,38 @@ def methods() -> None:
         typer.echo(f"  {guard.name}: {guard.summary}{' (mixed edges only)' if guard.mixed_only else ''}")
 
 
+@app.command()
+def worker(
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="As the search got it: postgresql://user:password@host/database, or a journal file.",
+            envvar="MOBINAS_STORAGE",
+            show_envvar=True,
+            metavar="URL",
+        ),
+    ],
+    study: Annotated[str, typer.Option(help="The study's name.", metavar="NAME")] = "mobinas",
+    idle_minutes: Annotated[
+        float | None, typer.Option(help="Ends after so long without work; waits for ever without.", min=0)
+    ] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Joins a running search from any machine, and evaluates candidates until it ends."""
+    import signal
+
+    from mobinas.search.worker import work
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    idle_s = None if idle_minutes is None else 60 * idle_minutes
+    try:
+        done = work(storage, study, parent=parent, idle_s=idle_s)
+    except KeyboardInterrupt:
+        sys.stderr.write("mobinas: stopped; the candidate is given to another worker\n")
+        raise typer.Exit(130) from None
+    typer.echo(f"{done} evaluations; the search has ended")
+
+
 app.add_typer(cli_targets.target_app, name="target")
 app.command()(cli_targets.measure)
 app.command()(cli_targets.predict)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
 
@@ -44,7 +44,8 @@ class _KernelLock(JournalFileOpenLock):
             self._handle = None
 
 
-def _lock(path: Path) -> JournalFileOpenLock:
+def file_lock(path: Path) -> JournalFileOpenLock:
+    """A lock for the journal; on systems that can, one that no dead process holds."""
     on_windows = importlib.util.find_spec("fcntl") is None
     return JournalFileOpenLock(str(path)) if on_windows else _KernelLock(str(path))
 
@@ -63,12 +64,14 @@ def quiet_optuna() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def new_study(objectives: Sequence[Objective], storage: JournalStorage | None = None) -> optuna.Study:
+def new_study(
+    objectives: Sequence[Objective], storage: BaseStorage | None = None, name: str = STUDY_NAME
+) -> optuna.Study:
     """Opens the study in the storage, or makes it there; without a storage, one in memory."""
     with quiet_optuna():
         study = optuna.create_study(
             storage=storage,
-            study_name=STUDY_NAME,
+            study_name=name,
             directions=[objective.direction for objective in objectives],
             load_if_exists=True,
         )
@@ -95,10 +98,11 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             cut_torn_line(path)
-            storage = JournalStorage(JournalFileBackend(str(path), _lock(path)))
+            storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
             known = {study.study_name: study for study in storage.get_all_studies()}
             if STUDY_NAME in known:
-                _check_identity(path, known[STUDY_NAME].user_attrs.get(_IDENTITY_KEY), identity)
+                stored = known[STUDY_NAME].user_attrs.get(_IDENTITY_KEY)
+                check_identity(f"study file {path}", stored, identity)
             self._study = new_study(objectives, storage)
             self._study.set_user_attr(_IDENTITY_KEY, dict(identity))
         except (ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
@@ -127,14 +131,19 @@ class Journal:
             ) from error
 
 
-def _check_identity(path: Path, stored: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
+def check_identity(where: str, stored: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
+    """Refuses the study of another search.
+
+    Raises:
+        SearchError: The stored identity differs from the wanted one.
+    """
     if stored is None:  # killed between making the study and naming it: there are no trials yet
         return
     for key, value in wanted.items():
         if stored.get(key) != value:
             raise SearchError(
-                f"study file {path} belongs to another search: its {key} is {_short(stored.get(key))}, not "
-                f"{_short(value)}; use another file, or the settings it was begun with"
+                f"{where} belongs to another search: its {key} is {_short(stored.get(key))}, not "
+                f"{_short(value)}; use another one, or the settings it was begun with"
             )
 
 

@@ -67,7 +67,7 @@ class Proposer(Generic[C]):
             # The sampler aims at what cannot be had; help it out, or end.
             found = self._drawn(self._anywhere(rng), number)
             return None if found is None or found.broken else found
-        if self.record.count("evaluated", "failed") < self.n_start:
+        if self.record.count("evaluated", "failed", "pending") < self.n_start:
             return self._drawn(self._starts(rng), number)
         for attempt in range(DUPLICATES_IN_A_ROW):
             sampler = make_sampler(self.sampler, derived_seed(self.seed, number, attempt))
@@ -114,11 +114,14 @@ class Proposer(Generic[C]):
             yield from left
 
     def _parent(self, rng: random.Random) -> Mapping[str, Any] | None:
-        """Choices to vary: of something feasible, or of something that is nearly so."""
-        entries = [entry for entry in self.record.entries if entry.kind != "failed"]
-        feasible = [entry for entry in entries if entry.evaluation.feasible]
+        """Choices to vary: of something not rejected, or of something that nearly was not.
+
+        What an evaluation found does not matter, so that draws do not depend on which have ended.
+        """
+        entries = self.record.entries
+        accepted = [entry for entry in entries if entry.kind != "rejected"]
         nearly = sorted(entries, key=lambda e: _beyond(self.constraints, e.evaluation.values))[:_PARENTS]
-        chosen = feasible or nearly
+        chosen = accepted or nearly
         return rng.choice(chosen).params if chosen else None
 
 

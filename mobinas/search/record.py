@@ -3,21 +3,33 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, Protocol
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from mobinas.errors import SearchError
 from mobinas.metrics.evaluation import C, Evaluation, Value
 from mobinas.metrics.objective import Objective
 from mobinas.search.choice_space import Space
 from mobinas.search.constraints import Constraint
-from mobinas.search.journal import Journal, new_study, quiet_optuna
+from mobinas.search.journal import new_study, quiet_optuna
 
-Kind = Literal["evaluated", "rejected", "failed"]
+Kind = Literal["evaluated", "rejected", "failed", "pending"]
+
+
+class Store(Protocol):
+    """Where a record is kept: a `Journal` of one process, or the `Queue` of several."""
+
+    def trials(self) -> list[FrozenTrial]:
+        """What is stored, in order; trials that have not ended are pending."""
+        ...
+
+    def add(self, trial: FrozenTrial, /) -> None:
+        """Stores one more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +37,8 @@ class Entry(Generic[C]):
     """One ended candidate.
 
     Attributes:
-        kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation.
+        kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation;
+            ``pending`` while another process evaluates it.
         evaluation: Its values.
         params: The choices that differ from the only option.
     """
@@ -74,22 +87,23 @@ class Directed(BaseSampler):
 
 
 class Record(Generic[C]):
-    """All entries of a search, kept in memory for the sampler and in the journal for a resume."""
+    """All entries of a search, kept in memory for the sampler and in a store for a resume."""
 
-    def __init__(self, space: Space[C], objectives: tuple[Objective, ...], journal: Journal | None) -> None:
-        """Reads what the journal holds.
+    def __init__(self, space: Space[C], objectives: tuple[Objective, ...], store: Store | None) -> None:
+        """Reads what the store holds.
 
         Raises:
             SearchError: A stored trial is not of this search.
         """
         self._space = space
         self._objectives = objectives
-        self._journal = journal
+        self._store = store
         self._study = new_study(objectives)
         self.entries: list[Entry[C]] = []
         self.digests: set[str] = set()
-        for trial in journal.trials() if journal else ():
-            self._study.add_trial(trial)
+        for trial in store.trials() if store else ():
+            if trial.state.is_finished():
+                self._study.add_trial(trial)
             self._note(self._entry(trial))
 
     def ask(self, sampler: BaseSampler, choices: Mapping[str, Any] | None = None) -> tuple[Trial, C]:
@@ -112,26 +126,39 @@ class Record(Generic[C]):
         self, trial: Trial, kind: Kind, evaluation: Evaluation[C], constraints: Sequence[Constraint]
     ) -> None:
         """Ends a trial and stores it."""
-        values = evaluation.values
-        trial.set_user_attr("mobinas:kind", kind)
-        trial.set_user_attr("mobinas:name", evaluation.candidate.name)
-        trial.set_user_attr("mobinas:digest", evaluation.candidate.digest)
-        trial.set_user_attr("mobinas:values", {name: value.to_json() for name, value in values.items()})
-        trial.set_user_attr("mobinas:error", evaluation.error)
-        known = [c for c in constraints if c.name in values]
-        for constraint in known:
-            trial.set_constraint(str(constraint), constraint.violation(values[constraint.name].x))
-        if not evaluation.feasible and all(c.met_by(values[c.name].x) for c in known):
-            trial.set_constraint("evaluation", 1.0)
-        if kind == "failed":
+        _name(trial, evaluation)
+        xs = stamp(trial, kind, evaluation, constraints, self._objectives)
+        if xs is None:
             frozen = self._study.tell(trial, state=TrialState.FAIL)
         else:
-            # Only infeasible trials lack values; samplers rank those by their violations alone.
-            xs = [values[o.name].x if o.name in values else 0.0 for o in self._objectives]
             frozen = self._study.tell(trial, xs)
-        if self._journal:
-            self._journal.add(frozen)
+        if self._store:
+            self._store.add(frozen)
         self._note(Entry(kind, evaluation, frozen.params))
+
+    def reserve(self, trial: Trial, candidate: C, known: Mapping[str, Value]) -> None:
+        """Stores a trial as pending, for another process to evaluate."""
+        evaluation = Evaluation(candidate, known)
+        _name(trial, evaluation)
+        _tell_values(trial, known)
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        waiting = create_trial(
+            state=TrialState.WAITING,
+            params=frozen.params,
+            distributions=frozen.distributions,
+            user_attrs=frozen.user_attrs,
+            system_attrs=frozen.system_attrs,
+        )
+        self.drop(trial)
+        if self._store:
+            self._store.add(waiting)
+        self._note(Entry("pending", evaluation, waiting.params))
+
+    def settle(self, number: int, trial: FrozenTrial) -> Entry[C]:
+        """Replaces a pending entry by what another process found."""
+        self._study.add_trial(trial)
+        self.entries[number] = self._entry(trial)
+        return self.entries[number]
 
     def _note(self, entry: Entry[C]) -> None:
         self.entries.append(entry)
@@ -141,7 +168,7 @@ class Record(Generic[C]):
         attrs = trial.user_attrs
         try:
             candidate = self._space.build(lambda name, options: trial.params.get(name, options[0]))
-            kind: Kind = attrs["mobinas:kind"]
+            kind: Kind = attrs["mobinas:kind"] if trial.state.is_finished() else "pending"
             values = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
             known = candidate.digest == attrs["mobinas:digest"]
         except (KeyError, TypeError, AttributeError):
@@ -151,7 +178,8 @@ class Record(Generic[C]):
                 f"trial {trial.number} of the stored study is not from this search; use another storage"
             )
         feasible = all(violation <= 0 for violation in trial.constraints.values())
-        return Entry(kind, Evaluation(candidate, values, feasible, attrs["mobinas:error"]), trial.params)
+        error = attrs.get("mobinas:error", "")
+        return Entry(kind, Evaluation(candidate, values, feasible, error), trial.params)
 
     def count(self, *kinds: Kind) -> int:
         """Number of entries of these kinds."""
@@ -169,6 +197,46 @@ class Record(Generic[C]):
     def evaluations(self, *kinds: Kind) -> Iterator[Evaluation[C]]:
         """The evaluations of these kinds, in order."""
         return (entry.evaluation for entry in self.entries if entry.kind in kinds)
+
+
+def _name(trial: Trial, evaluation: Evaluation[Any]) -> None:
+    trial.set_user_attr("mobinas:name", evaluation.candidate.name)
+    trial.set_user_attr("mobinas:digest", evaluation.candidate.digest)
+
+
+def _tell_values(trial: Trial, values: Mapping[str, Value]) -> None:
+    trial.set_user_attr("mobinas:values", {name: value.to_json() for name, value in values.items()})
+
+
+def stamp(
+    trial: Trial,
+    kind: Kind,
+    evaluation: Evaluation[Any],
+    constraints: Sequence[Constraint],
+    objectives: Sequence[Objective],
+) -> list[float] | None:
+    """Writes what is known of an ended candidate to its trial, its kind last.
+
+    Returns:
+        What to tell the study: the objectives' numbers, or None of a failed evaluation.
+    """
+    values = evaluation.values
+    _tell_values(trial, values)
+    trial.set_user_attr("mobinas:error", evaluation.error)
+    known = [c for c in constraints if c.name in values]
+    for constraint in known:
+        trial.set_constraint(str(constraint), constraint.violation(values[constraint.name].x))
+    if not evaluation.feasible and all(c.met_by(values[c.name].x) for c in known):
+        trial.set_constraint("evaluation", 1.0)
+    trial.set_user_attr("mobinas:kind", kind)
+    if kind == "failed":
+        return None
+    return numbers_told(values, objectives)
+
+
+def numbers_told(values: Mapping[str, Value], objectives: Sequence[Objective]) -> list[float]:
+    """The objectives' numbers; only infeasible trials lack some, and samplers rank those by violations."""
+    return [values[o.name].x if o.name in values else 0.0 for o in objectives]
 
 
 def derived_seed(*numbers: int | str) -> int:

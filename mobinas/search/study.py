@@ -1,38 +1,39 @@
 """The search over the front: asks a sampler for candidates, and has each evaluated at most once."""
 
-import math
 import random
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic
 
 from mobinas.errors import Infeasible, SearchError, did_you_mean
+from mobinas.functions import load_function
 from mobinas.metrics.evaluation import C, Evaluation, Value
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective, check_objectives
 from mobinas.metrics.result import SearchResult
 from mobinas.progress import Progress, silent
 from mobinas.search.choice_space import Space, fingerprint
-from mobinas.search.constraints import BoundSpec, Constraint, broken, parse_constraints
-from mobinas.search.journal import Journal
+from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
+from mobinas.search.journal import STUDY_NAME, Journal
+from mobinas.search.judging import Judge, Numbers, checked_values
+from mobinas.search.local_workers import local_workers
+from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_name, open_queue
 from mobinas.search.proposals import Proposal, Proposer, nearest
-from mobinas.search.record import Record
+from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
-
-Numbers = Mapping[str, "float | Value"]
+from mobinas.search.shared import led, opened
 
 SCHEMA = 1
-FAILURES_IN_A_ROW = 5
+SHARED_SCHEMA = "1, of workers"
 DEFAULT_SAMPLER = "nsga2"
 DEFAULT_N_START = 24
 
 
 def pareto_search(
     space: Space[C],
-    evaluate: Callable[[C], Numbers],
+    evaluate: Callable[[C], Numbers] | str,
     objectives: Sequence[Objective],
     *,
     constraints: Mapping[str, BoundSpec] | None = None,
@@ -45,6 +46,9 @@ def pareto_search(
     n_start: int = DEFAULT_N_START,
     prefilter: Callable[[C], Numbers] | None = None,
     progress: Progress = silent,
+    workers: int | None = None,
+    study: str = STUDY_NAME,
+    tries: int = TRIES,
 ) -> SearchResult[C]:
     """Searches a space for the Pareto front of several objectives under hard constraints.
 
@@ -54,14 +58,16 @@ def pareto_search(
     Args:
         space: A SearchSpace, a ChoiceSpace, or any object of the Space protocol.
         evaluate: Gets a candidate (an Architecture, or a mapping of choices) and returns the objectives
-            that `prefilter` has not told already, as numbers or Values; it may raise Infeasible.
+            that `prefilter` has not told already, as numbers or Values; it may raise Infeasible. Or its
+            name, ``module:function`` or ``path/file.py:function``. Workers import it by that name.
         objectives: The axes, any number of them.
         constraints: Name to bound, for example ``{"latency_s": "<= 0.008"}``; names of objectives, or of
             what `prefilter` returns. Candidates beyond a bound never stand on the front.
         n_trials: Distinct evaluations in all, those of earlier runs on the storage included.
         sampler: A name of `mobinas.search.samplers.sampler_names`.
         seed: Of all draws.
-        storage: File of the study (an Optuna journal); without one, nothing is kept.
+        storage: File of the study (an Optuna journal); without one, nothing is kept. Or a
+            ``postgresql://`` URL, whose search has workers.
         timeout_s: No evaluation begins after so many seconds.
         start: Yields candidates to begin with, instead of uniform draws over encodings; each time anew, and
             the first one not yet seen is taken.
@@ -69,6 +75,10 @@ def pareto_search(
         prefilter: Cheap values of a candidate (exact or predicted), known before its evaluation;
             a candidate that breaks a constraint by them is recorded and not evaluated.
         progress: Told after each evaluation.
+        workers: So many processes of this machine evaluate, and more may join by ``mobinas worker``;
+            0 leaves all to those. Ctrl-C ends such a search with what there is.
+        study: Its name in the storage, where there are workers.
+        tries: A candidate whose evaluation killed so many workers counts as failed.
 
     Returns:
         Front and history.
@@ -82,22 +92,45 @@ def pareto_search(
     axes = check_objectives(objectives)
     bounds = parse_constraints(constraints)
     _check_settings(axes, bounds, n_trials, n_start, sampler, prefilter is not None)
-    journal = None
-    if storage is not None:
-        identity = {
-            "schema": SCHEMA,
-            "space": fingerprint(space),
-            "objectives": [asdict(axis) for axis in axes],
-            "constraints": [str(bound) for bound in bounds],
-            "sampler": sampler,
-            "seed": seed,
-            "n_start": n_start,
-        }
-        journal = Journal(Path(storage), axes, identity)
-    search = _Search(space, evaluate, axes, bounds, prefilter, Record(space, axes, journal))
-    proposer = Proposer(space, search.record, bounds, search.known, sampler, seed, start, n_start)
-    exhausted = search.run(proposer, n_trials, timeout_s, progress)
-    return search.result(exhausted)
+    identity = {
+        "schema": SCHEMA,
+        "space": fingerprint(space),
+        "objectives": [asdict(axis) for axis in axes],
+        "constraints": [str(bound) for bound in bounds],
+        "sampler": sampler,
+        "seed": seed,
+        "n_start": n_start,
+    }
+
+    def begun(store: Store | None) -> tuple[_Search[C], Proposer[C]]:
+        record = Record(space, axes, store)
+        search = _Search(axes, bounds, prefilter, record)
+        return search, Proposer(space, record, bounds, search.known, sampler, seed, start, n_start)
+
+    if workers is None and "://" not in str(storage):
+        search, proposer = begun(Journal(Path(storage), axes, identity) if storage is not None else None)
+        function = load_function(evaluate, SearchError) if isinstance(evaluate, str) else evaluate
+        exhausted = search.run(Judge(function, axes, bounds), proposer, n_trials, timeout_s, progress)
+        return search.result(exhausted)
+    count = 1 if workers is None else workers
+    _check_workers(count, tries, storage)
+    name = function_name(evaluate)
+    with opened(str(storage), study) as shared, led(shared, study):
+        queue = open_queue(shared, study, space, axes, bounds, name, {**identity, "schema": SHARED_SCHEMA})
+        search, proposer = begun(queue)
+        with queue.ending(), local_workers(shared.address, study, count) as processes:
+            lead = Lead(shared, queue, search.record, proposer, bounds, processes, tries)
+            exhausted = lead.run(n_trials, timeout_s, progress)
+        return search.result(exhausted)
+
+
+def _check_workers(count: int, tries: int, storage: Path | str | None) -> None:
+    if storage is None:
+        raise SearchError("workers need a storage: a file's path, or postgresql://...")
+    if count < 0:
+        raise SearchError(f"workers is {count}; it must be 0 or more")
+    if tries < 1:
+        raise SearchError(f"tries is {tries}; it must be at least 1")
 
 
 def _check_settings(
@@ -122,8 +155,6 @@ def _check_settings(
 
 @dataclass(frozen=True, slots=True)
 class _Search(Generic[C]):
-    space: Space[C]
-    evaluate: Callable[[C], Numbers]
     axes: tuple[Objective, ...]
     bounds: tuple[Constraint, ...]
     prefilter: Callable[[C], Numbers] | None
@@ -133,7 +164,7 @@ class _Search(Generic[C]):
         """What the prefilter tells, checked."""
         if self.prefilter is None:
             return {}
-        values = self._values(self.prefilter(candidate), candidate)
+        values = checked_values(self.prefilter(candidate), candidate, self.axes)
         for bound in self.bounds:
             if bound.name not in values and bound.name not in {axis.name for axis in self.axes}:
                 raise SearchError(
@@ -142,7 +173,14 @@ class _Search(Generic[C]):
                 )
         return values
 
-    def run(self, proposer: Proposer[C], n_trials: int, timeout_s: float | None, progress: Progress) -> bool:
+    def run(
+        self,
+        judge: Judge[C],
+        proposer: Proposer[C],
+        n_trials: int,
+        timeout_s: float | None,
+        progress: Progress,
+    ) -> bool:
         """Evaluates until the budget or the space is spent; tells whether it was the space."""
         began = time.monotonic()
         while (done := self.record.count("evaluated", "failed")) < n_trials:
@@ -157,58 +195,19 @@ class _Search(Generic[C]):
                 evaluation = Evaluation(proposal.candidate, proposal.values, False, text)
                 self.record.add(proposal.trial, "rejected", evaluation, self.bounds)
                 continue
-            self._evaluate(proposal)
+            self._evaluate(judge, proposal)
             progress(done + 1, n_trials, proposal.candidate.name)
         return False
 
-    def _evaluate(self, proposal: Proposal[C]) -> None:
-        candidate, values = proposal.candidate, proposal.values
-        try:
-            answer = self.evaluate(candidate)
-        except Infeasible as error:
-            evaluation = Evaluation(candidate, values, False, str(error) or "infeasible")
-            self.record.add(proposal.trial, "evaluated", evaluation, self.bounds)
-            return
-        except Exception as error:
-            evaluation = Evaluation(candidate, values, True, traceback.format_exc())
-            self.record.add(proposal.trial, "failed", evaluation, self.bounds)
-            if self.record.trailing("failed") >= FAILURES_IN_A_ROW:
-                raise SearchError(
-                    f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({candidate.name}) with "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            return
-        merged = {**values, **self._answer(answer, candidate, values)}
-        evaluation = Evaluation(candidate, merged, not broken(self.bounds, merged))
-        self.record.add(proposal.trial, "evaluated", evaluation, self.bounds)
-
-    def _answer(self, answer: Numbers, candidate: C, known: Mapping[str, Value]) -> dict[str, Value]:
-        names = [axis.name for axis in self.axes]
-        for name in answer:
-            if name not in names:
-                raise SearchError(f"evaluate returned unknown objective '{name}'{did_you_mean(name, names)}")
-        for name in names:
-            if name not in answer and name not in known:
-                raise SearchError(
-                    f"evaluate returned no '{name}' for {candidate.name}; return every objective"
-                )
-        return self._values(answer, candidate)
-
-    def _values(self, numbers: Numbers, candidate: C) -> dict[str, Value]:
-        units = {axis.name: axis.unit for axis in self.axes}
-        values = {}
-        for name, number in numbers.items():
-            if isinstance(number, Value):
-                values[name] = number
-                continue
-            try:
-                x = float(number)
-            except (TypeError, ValueError):
-                x = math.nan
-            if not math.isfinite(x):
-                raise SearchError(f"'{name}' of {candidate.name} is {number!r}; it must be a finite number")
-            values[name] = Value(x, units.get(name, ""))
-        return values
+    def _evaluate(self, judge: Judge[C], proposal: Proposal[C]) -> None:
+        candidate = proposal.candidate
+        kind, evaluation, error = judge(candidate, proposal.values)
+        self.record.add(proposal.trial, kind, evaluation, self.bounds)
+        if error is not None and self.record.trailing("failed") >= FAILURES_IN_A_ROW:
+            raise SearchError(
+                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({candidate.name}) with "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def _check_feasible(self) -> None:
         evaluations: list[Evaluation[C]] = list(self.record.evaluations("evaluated", "rejected"))

@@ -1,17 +1,12 @@
 """Data from a Python function, named ``package.module:function`` or ``path/file.py:function``."""
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-from mobinas.errors import DataError, MobinasError, did_you_mean
+from mobinas.errors import DataError, MobinasError
+from mobinas.functions import is_function_name, load_function
 from mobinas.train.adapters.arrays import dataset_arrays, image_data
 from mobinas.train.adapters.base import Adapter
 from mobinas.train.images import ImageData
@@ -21,15 +16,8 @@ _ACCEPTED = (
 )
 
 
-def _accepts(spec: str) -> bool:
-    where, colon, name = spec.rpartition(":")
-    dotted = all(part.isidentifier() for part in where.split("."))
-    return bool(colon) and name.isidentifier() and (where.endswith(".py") or dotted)
-
-
 def _load(spec: str, image_size: int | None) -> ImageData:
-    where, _, name = spec.rpartition(":")
-    function = _function(where, name)
+    function, name = load_function(spec, DataError), spec.rpartition(":")[2]
     try:
         made = function()
     except MobinasError:
@@ -37,41 +25,6 @@ def _load(spec: str, image_size: int | None) -> ImageData:
     except Exception as error:
         raise DataError(f"data function {spec} failed with {type(error).__name__}: {error}") from error
     return _image_data(made, name, spec, image_size)
-
-
-def _function(where: str, name: str) -> Callable[[], Any]:
-    try:
-        module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
-    except Exception as error:
-        raise DataError(
-            f"cannot import '{where}' ({type(error).__name__}: {error}); check the path"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-        hint = did_you_mean(name, known) if known else ""
-        raise DataError(f"'{where}' has no function '{name}'{hint}")
-    found: Callable[[], Any] = function
-    return found
-
-
-def _from_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"mobinas_data_{path.stem}", path)
-    assert spec is not None and spec.loader is not None, "a .py path always has a loader"
-    module = importlib.util.module_from_spec(spec)
-    # Dataset classes of worker processes look their module up by name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _from_package(name: str) -> ModuleType:
-    here = str(Path.cwd())
-    sys.path.append(here)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(here)
 
 
 def _image_data(made: Any, name: str, spec: str, image_size: int | None) -> ImageData:
@@ -114,4 +67,4 @@ def _arrays(part: Any, name: str, image_size: int | None) -> tuple[Any, Any]:
     return tuple(part) if _is_pair(part) else dataset_arrays(part, name, image_size)
 
 
-ADAPTER = Adapter(_accepts, _load)
+ADAPTER = Adapter(is_function_name, _load)

@@ -1,0 +1,84 @@
+"""One evaluation: calls the user's function and checks what it answers."""
+
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+from mobinas.errors import Infeasible, SearchError, did_you_mean
+from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.metrics.objective import Objective
+from mobinas.search.constraints import Constraint, broken
+from mobinas.search.record import Kind
+
+Numbers = Mapping[str, "float | Value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge(Generic[C]):
+    """Evaluates candidates.
+
+    Attributes:
+        evaluate: The user's function.
+        axes: What it has to tell.
+        bounds: Hard constraints.
+    """
+
+    evaluate: Callable[[C], Numbers]
+    axes: tuple[Objective, ...]
+    bounds: tuple[Constraint, ...]
+
+    def __call__(
+        self, candidate: C, known: Mapping[str, Value]
+    ) -> tuple[Kind, Evaluation[C], Exception | None]:
+        """Evaluates a candidate of which some values are known.
+
+        Returns:
+            How it ended, with what, and the error of the user's function if that failed.
+
+        Raises:
+            SearchError: The answer lacks an objective, has an unknown one, or is not finite.
+        """
+        try:
+            answer = self.evaluate(candidate)
+        except Infeasible as error:
+            return "evaluated", Evaluation(candidate, known, False, str(error) or "infeasible"), None
+        except Exception as error:
+            return "failed", Evaluation(candidate, known, True, traceback.format_exc()), error
+        values = {**known, **self._answer(answer, candidate, known)}
+        return "evaluated", Evaluation(candidate, values, not broken(self.bounds, values)), None
+
+    def _answer(self, answer: Numbers, candidate: C, known: Mapping[str, Value]) -> dict[str, Value]:
+        names = [axis.name for axis in self.axes]
+        for name in answer:
+            if name not in names:
+                raise SearchError(f"evaluate returned unknown objective '{name}'{did_you_mean(name, names)}")
+        for name in names:
+            if name not in answer and name not in known:
+                raise SearchError(
+                    f"evaluate returned no '{name}' for {candidate.name}; return every objective"
+                )
+        return checked_values(answer, candidate, self.axes)
+
+
+def checked_values(numbers: Numbers, candidate: C, axes: Sequence[Objective]) -> dict[str, Value]:
+    """Numbers as Values, with the objectives' units.
+
+    Raises:
+        SearchError: One is not a finite number.
+    """
+    units = {axis.name: axis.unit for axis in axes}
+    values = {}
+    for name, number in numbers.items():
+        if isinstance(number, Value):
+            values[name] = number
+            continue
+        try:
+            x = float(number)
+        except (TypeError, ValueError):
+            x = math.nan
+        if not math.isfinite(x):
+            raise SearchError(f"'{name}' of {candidate.name} is {number!r}; it must be a finite number")
+        values[name] = Value(x, units.get(name, ""))
+    return values

@@ -1,0 +1,88 @@
+"""Worker processes of this machine, replaced when they are killed."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from mobinas.errors import SearchError
+
+STORAGE_ENV = "MOBINAS_STORAGE"
+_LAST_WORDS = 2000
+
+
+class LocalWorkers:
+    """So many `mobinas worker` processes."""
+
+    def __init__(self, address: str, study: str, count: int) -> None:
+        """Starts them."""
+        # The address may hold a password, which a command line would show to everyone.
+        self._environment = {
+            **os.environ,
+            STORAGE_ENV: address,
+            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+        }
+        self._command = [sys.executable, "-m", "mobinas", "worker", "--study", study]
+        self._command += ["--parent", str(os.getpid())]
+        self._processes = [self._started() for _ in range(count)]
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+        said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        # A session of its own: Ctrl-C reaches the parent alone, which then ends all in order.
+        process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stderr=said,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return process, said
+
+    def check(self) -> None:
+        """Replaces the ones that were killed.
+
+        Raises:
+            SearchError: One ended with an error of its own.
+        """
+        for i, (process, said) in enumerate(self._processes):
+            code = process.poll()
+            if code is None or code == 0:
+                continue
+            if code > 0:
+                raise SearchError(f"a worker ended: {_last_line(said)}")
+            said.close()
+            self._processes[i] = self._started()
+
+    def stop(self) -> None:
+        """Ends all; what they were evaluating is given back."""
+        for process, _ in self._processes:
+            if process.poll() is None:
+                process.terminate()
+        for process, said in self._processes:
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            said.close()
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(0, os.SEEK_END)
+    said.seek(max(0, said.tell() - _LAST_WORDS))
+    lines = said.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("mobinas: ") if lines else "it said nothing"
+
+
+@contextmanager
+def local_workers(address: str, study: str, count: int) -> Iterator[LocalWorkers]:
+    """Workers for the duration of the context."""
+    workers = LocalWorkers(address, study, count)
+    try:
+        yield workers
+    finally:
+        workers.stop()

@@ -1,0 +1,176 @@
+"""A search by several processes: this one proposes and records, workers evaluate."""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic
+
+import mobinas
+from mobinas.errors import SearchError
+from mobinas.functions import is_function_name
+from mobinas.metrics.evaluation import C, Evaluation
+from mobinas.metrics.objective import Objective
+from mobinas.progress import Progress
+from mobinas.search.choice_space import Space, fingerprint
+from mobinas.search.constraints import Constraint
+from mobinas.search.journal import check_identity, new_study, quiet_optuna
+from mobinas.search.local_workers import LocalWorkers
+from mobinas.search.proposals import Proposer
+from mobinas.search.queue import STATE_KEY, Queue
+from mobinas.search.record import Record
+from mobinas.search.shared import Shared, fail_dead
+from mobinas.search.space_file import space_to_json
+from mobinas.search.worker import WORK_KEY
+
+TRIES = 3
+FAILURES_IN_A_ROW = 5
+_IDENTITY_KEY = "mobinas:identity"
+_TURN_S = 0.05
+_WATCH_EVERY_S = 1.0
+
+
+def function_name(evaluate: Callable[..., Any] | str) -> str:
+    """How workers import the function.
+
+    Raises:
+        SearchError: They cannot.
+    """
+    if isinstance(evaluate, str):
+        if not is_function_name(evaluate):
+            raise SearchError(f"evaluate '{evaluate}' must be module:function or path/file.py:function")
+        return evaluate
+    module, name = getattr(evaluate, "__module__", None), getattr(evaluate, "__qualname__", "")
+    if not name.isidentifier() or module in (None, "__main__"):
+        raise SearchError(
+            "workers must import the evaluate function: define it at the top level of a module, or name it "
+            "like 'my_module:evaluate' or 'my_file.py:evaluate'"
+        )
+    return f"{module}:{name}"
+
+
+def open_queue(
+    shared: Shared,
+    name: str,
+    space: Space[Any],
+    objectives: tuple[Objective, ...],
+    bounds: Sequence[Constraint],
+    evaluate: str,
+    identity: Mapping[str, Any],
+) -> Queue:
+    """Makes the study, or checks that the one there is the same, and tells workers their work.
+
+    Raises:
+        SearchError: Another search has this name.
+    """
+    with quiet_optuna():
+        stored = {s.study_name: s.user_attrs for s in shared.storage.get_all_studies()}
+        if name in stored:
+            check_identity(f"study '{name}' in {shared.where}", stored[name].get(_IDENTITY_KEY), identity)
+        study = new_study(objectives, shared.storage, name)
+        study.set_user_attr(_IDENTITY_KEY, dict(identity))
+        work = {
+            "version": mobinas.__version__,
+            "evaluate": evaluate,
+            "space": space_to_json(space),
+            "fingerprint": fingerprint(space),
+            "objectives": [asdict(axis) for axis in objectives],
+            "constraints": {bound.name: [bound.relation, bound.bound] for bound in bounds},
+        }
+        study.set_user_attr(WORK_KEY, work)
+        study.set_user_attr(STATE_KEY, "running")
+    return Queue(study, objectives)
+
+
+@dataclass(slots=True)
+class Lead(Generic[C]):
+    """Proposes candidates to workers and records what they find.
+
+    Attributes:
+        shared: The storage.
+        queue: Of the study.
+        record: Of the same study.
+        proposer: On the same record.
+        bounds: Hard constraints.
+        workers: Of this machine.
+        tries: So often the evaluation of one candidate may begin.
+    """
+
+    shared: Shared
+    queue: Queue
+    record: Record[C]
+    proposer: Proposer[C]
+    bounds: tuple[Constraint, ...]
+    workers: LocalWorkers
+    tries: int = TRIES
+    _dry: bool = False
+    _watched: float = 0.0
+
+    def run(self, n_trials: int, timeout_s: float | None, progress: Progress) -> bool:
+        """Leads until the budget or the space is spent; tells whether it was the space."""
+        began = time.monotonic()
+        while True:
+            try:
+                late = timeout_s is not None and time.monotonic() - began >= timeout_s
+                if self._turn(n_trials, late, progress):
+                    return self._dry
+                time.sleep(_TURN_S)
+            except self.shared.failures:
+                self._reconnect()
+            except KeyboardInterrupt:
+                return False
+
+    def _turn(self, n_trials: int, late: bool, progress: Progress) -> bool:
+        """One look at the study; tells whether all is done."""
+        self.queue.look()
+        if text := self.queue.fatal():
+            raise SearchError(text)
+        self.workers.check()
+        if time.monotonic() - self._watched >= _WATCH_EVERY_S:
+            if not self.shared.leading.held():
+                self._reconnect()
+            fail_dead(self.shared, self.queue.study)
+            self._watched = time.monotonic()
+        for number, trial in self.queue.settle(None if late else self.tries):
+            entry = self.record.settle(number, trial)
+            progress(self.record.count("evaluated", "failed"), n_trials, entry.evaluation.candidate.name)
+            self._check_failures()
+        if late:
+            self.queue.withdraw_waiting()
+            return self.queue.running == 0
+        self._propose(n_trials)
+        return self.record.count("pending") == 0 and (
+            self._dry or self.record.count("evaluated", "failed") >= n_trials
+        )
+
+    def _propose(self, n_trials: int) -> None:
+        """Keeps as many candidates waiting as half of those being evaluated, so that no worker starves."""
+        wanted = max(1, (self.queue.running + 1) // 2) - self.queue.waiting
+        while wanted > 0 and not self._dry:
+            if self.record.count("evaluated", "failed", "pending") >= n_trials:
+                return
+            proposal = self.proposer.next()
+            if proposal is None:
+                self._dry = True
+            elif proposal.broken:
+                text = "; ".join(f"breaks {constraint}" for constraint in proposal.broken)
+                evaluation = Evaluation(proposal.candidate, proposal.values, False, text)
+                self.record.add(proposal.trial, "rejected", evaluation, self.bounds)
+            else:
+                self.record.reserve(proposal.trial, proposal.candidate, proposal.values)
+                wanted -= 1
+
+    def _check_failures(self) -> None:
+        ended = [entry for entry in self.record.entries if entry.kind != "pending"]
+        failed = list(itertools.takewhile(lambda entry: entry.kind == "failed", reversed(ended)))
+        if len(failed) >= FAILURES_IN_A_ROW:
+            last = failed[0].evaluation
+            raise SearchError(
+                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({last.candidate.name}) with "
+                f"{last.error.strip().splitlines()[-1]}"
+            )
+
+    def _reconnect(self) -> None:
+        """Waits for the server, and leads on unless another process does."""
+        if not self.shared.leading.acquire(wait=False):
+            raise SearchError(f"another process runs this study in {self.shared.where} now")

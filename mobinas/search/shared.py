@@ -1,0 +1,148 @@
+"""Where a search is kept that several processes work on: who leads, who claims, who is alive."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from mobinas.errors import MobinasError, RunFolderError, SearchError
+from mobinas.search.journal import quiet_optuna
+
+WORKER_KEY = "mobinas:worker"
+
+
+class Lock(Protocol):
+    """Held by one process of all that share a study; freed when its holder dies."""
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Takes it; without waiting, tells whether it could be had."""
+        ...
+
+    def held(self) -> bool:
+        """Whether this process has held it without a break since it was acquired."""
+        ...
+
+    def release(self) -> None:
+        """Gives it back; harmless where it is not held."""
+        ...
+
+
+class Shared(Protocol):
+    """A storage with its locks and its way to tell who is alive.
+
+    Attributes:
+        where: For messages; never a password.
+        address: For workers of this machine; may hold a password.
+        failures: What this storage raises when it cannot be reached.
+    """
+
+    where: str
+    address: str
+    failures: tuple[type[Exception], ...]
+
+    @property
+    def storage(self) -> BaseStorage:
+        """Optuna's."""
+        ...
+
+    @property
+    def claiming(self) -> Lock:
+        """Held while a process takes a candidate to evaluate."""
+        ...
+
+    @property
+    def leading(self) -> Lock:
+        """Held by the process that proposes candidates."""
+        ...
+
+    def working(self, worker: str) -> AbstractContextManager[None]:
+        """Says that this worker is alive, for the duration of the context."""
+        ...
+
+    def begun(self, trial: Trial) -> None:
+        """Says that the worker of this trial is alive."""
+        ...
+
+    def fail_dead(self, study: optuna.Study, running: list[FrozenTrial]) -> None:
+        """Marks the trials of workers as failed that are known to be dead."""
+        ...
+
+    def close(self) -> None:
+        """Frees locks and connections."""
+        ...
+
+
+@contextmanager
+def opened(storage: str | Path, study: str) -> Iterator[Shared]:
+    """Opens a database by its URL, or a journal file by its path, for the duration of the context.
+
+    What the storage raises becomes one line; nothing is chained to it that could show a password.
+
+    Raises:
+        SearchError: It cannot be reached or used.
+        RunFolderError: The file cannot be read or written.
+    """
+    if "://" in str(storage):
+        from mobinas.search.shared_database import SharedDatabase
+
+        shared: Shared = SharedDatabase(str(storage), study)
+    else:
+        from mobinas.search.shared_journal import SharedJournal
+
+        shared = SharedJournal(Path(storage))
+    problem: MobinasError
+    try:
+        yield shared
+        return
+    except shared.failures as error:
+        problem = SearchError(f"lost the database {shared.where} ({type(error).__name__}); run again")
+    except OSError as error:
+        problem = RunFolderError(f"cannot use {shared.where}: {error.strerror or error}")
+    finally:
+        shared.close()
+    raise problem
+
+
+@contextmanager
+def led(shared: Shared, study: str) -> Iterator[None]:
+    """Proposes candidates for the duration of the context; one process at a time may.
+
+    Raises:
+        SearchError: Another process does.
+    """
+    if not shared.leading.acquire(wait=False):
+        raise SearchError(
+            f"study '{study}' in {shared.where} is being run by another process; join it with "
+            f"'mobinas worker', or take another study name"
+        )
+    try:
+        yield
+    finally:
+        shared.leading.release()
+
+
+def fail_dead(shared: Shared, study: optuna.Study) -> None:
+    """Marks trials as failed whose worker is dead, so that they are given to others."""
+    with quiet_optuna():
+        shared.claiming.acquire()
+        try:
+            running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            for trial in running:
+                # Who claims holds the lock until its name stands there. So this one died in between, before
+                # its first heartbeat perhaps, and Optuna never calls a trial stale that has none.
+                if WORKER_KEY not in trial.user_attrs:
+                    fail(study, trial)
+            shared.fail_dead(study, [t for t in running if WORKER_KEY in t.user_attrs])
+        finally:
+            shared.claiming.release()
+
+
+def fail(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Ends a trial without a result, unless it has ended in the meantime."""
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

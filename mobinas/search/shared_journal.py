@@ -1,0 +1,114 @@
+"""A study that processes of one machine share, in an Optuna journal file.
+
+Optuna has no heartbeats there. Each worker locks a file of its own instead, and the operating system frees
+the lock of a process that dies, at once and without a process number that another may get.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial
+
+from mobinas.errors import RunFolderError, SearchError
+from mobinas.files import cut_torn_line
+from mobinas.search.journal import file_lock
+from mobinas.search.shared import WORKER_KEY, fail
+
+
+class FileLock:
+    """A lock that the operating system frees when its holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        """The file is made when the lock is acquired."""
+        self._path = path
+        self._handle: int | None = None
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Takes it; without waiting, tells whether it could be had."""
+        import fcntl
+
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        self._handle = handle
+        return True
+
+    def held(self) -> bool:
+        """Whether it is held."""
+        return self._handle is not None
+
+    def release(self) -> None:
+        """Gives it back."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+class SharedJournal:
+    """See `Shared`; lock files lie in a folder beside the journal."""
+
+    failures: tuple[type[Exception], ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        """Opens or makes the file.
+
+        Raises:
+            SearchError: It is no journal, or this system has no such locks.
+            RunFolderError: It cannot be read or written.
+        """
+        if importlib.util.find_spec("fcntl") is None:
+            raise SearchError("workers on a journal file need a Unix system; use a PostgreSQL storage here")
+        self._folder = path.with_name(path.name + ".locks")
+        self.where = self.address = str(path)
+        self.claiming = FileLock(self._folder / "claiming")
+        self.leading = FileLock(self._folder / "leading")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if self.leading.acquire(wait=False):  # only where nobody writes
+                cut_torn_line(path)
+                self.leading.release()
+            self.storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
+        except (ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
+            raise SearchError(
+                f"study file {path} is not a readable Optuna journal; move it away to start anew ({error})"
+            ) from error
+        except OSError as error:
+            raise RunFolderError(f"cannot open study file {path}: {error.strerror}") from error
+
+    @contextmanager
+    def working(self, worker: str) -> Iterator[None]:
+        """Holds the worker's lock."""
+        lock = FileLock(self._folder / worker)
+        lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+            (self._folder / worker).unlink(missing_ok=True)
+
+    def begun(self, trial: Trial) -> None:
+        """The worker's lock says it."""
+
+    def fail_dead(self, study: optuna.Study, running: list[FrozenTrial]) -> None:
+        """Marks the trials of workers whose lock is free."""
+        for trial in running:
+            path = self._folder / trial.user_attrs[WORKER_KEY]
+            lock = FileLock(path)
+            if lock.acquire(wait=False):
+                lock.release()
+                path.unlink(missing_ok=True)
+                fail(study, trial)
+
+    def close(self) -> None:
+        """Frees the locks."""
+        self.claiming.release()
+        self.leading.release()

@@ -1,0 +1,47 @@
+"""Spaces as plain data, for workers that build candidates from choices."""
+
+from dataclasses import asdict
+from typing import Any
+
+from mobinas.arch.architecture import Task
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import SearchError
+from mobinas.search.choice_space import ChoiceSpace, Space
+
+
+def space_to_json(space: Space[Any]) -> dict[str, Any]:
+    """Plain data that `space_from_json` reads back to an equal space.
+
+    Raises:
+        SearchError: A space of another class than the two.
+    """
+    if isinstance(space, ChoiceSpace):
+        return {"choices": [[name, list(options)] for name, options in space.choices.items()]}
+    if isinstance(space, SearchSpace):
+        return {"cells": asdict(space)}
+    raise SearchError(
+        f"workers cannot rebuild a {type(space).__name__}; use a ChoiceSpace or a SearchSpace, or no workers"
+    )
+
+
+def space_from_json(data: Any) -> Space[Any]:
+    """Reads what `space_to_json` wrote.
+
+    Raises:
+        SearchError: The data are not of that form.
+    """
+    try:
+        if "choices" in data:
+            return ChoiceSpace({name: tuple(options) for name, options in data["choices"]})
+        cells = data["cells"]
+        return SearchSpace(
+            Task(**cells["task"]),
+            tuple(cells["resolutions"]),
+            tuple(cells["depths"]),
+            tuple(cells["widths"]),
+            tuple(tuple(ops) for ops in cells["op_sets"]),
+            cells["nodes"],
+            cells["stem"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SearchError(f"the study's space cannot be read ({error}); was it written by mobinas?") from None

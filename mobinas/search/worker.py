@@ -1,0 +1,206 @@
+"""A worker: takes candidates of a shared study and evaluates them, on any machine."""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+import mobinas
+from mobinas.errors import SearchError, did_you_mean
+from mobinas.functions import load_function
+from mobinas.metrics.evaluation import C, Value
+from mobinas.metrics.objective import Objective
+from mobinas.search.choice_space import Space, fingerprint
+from mobinas.search.constraints import parse_constraints
+from mobinas.search.journal import quiet_optuna
+from mobinas.search.judging import Judge
+from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
+from mobinas.search.record import stamp
+from mobinas.search.shared import WORKER_KEY, Shared, opened
+from mobinas.search.space_file import space_from_json
+
+WORK_KEY = "mobinas:work"
+_POLLS_S = (0.02, 0.5)
+
+
+class _NotMine(Exception):
+    """The study gave this worker nothing that is surely its own."""
+
+
+def worker_name() -> str:
+    """A name that no other worker has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def work(storage: str | Path, study: str, *, parent: int | None = None, idle_s: float | None = None) -> int:
+    """Evaluates candidates of a search until it ends.
+
+    Args:
+        storage: As `pareto_search` got it.
+        study: The study's name.
+        parent: A process of this machine without which there is no work.
+        idle_s: Ends after so many seconds without anything to do.
+
+    Returns:
+        The number of candidates evaluated.
+
+    Raises:
+        SearchError: A storage that cannot be used or has no such study, a study of another version, or an
+            evaluate function that cannot be imported or answers what cannot be meant.
+    """
+    with opened(storage, study) as shared:
+        worker: _Worker[Any] = _Worker.of(shared, load_shared_study(shared, study))
+        with shared.working(worker.name):
+            return worker.run(parent, idle_s)
+
+
+def load_shared_study(shared: Shared, name: str) -> Study:
+    """The study of this name.
+
+    Raises:
+        SearchError: There is none.
+    """
+    with quiet_optuna():
+        known = optuna.get_all_study_names(shared.storage)
+        if name not in known:
+            hint = did_you_mean(name, known) if known else ""
+            raise SearchError(f"{shared.where} holds no study '{name}'{hint}; begin it with pareto_search")
+        return optuna.load_study(study_name=name, storage=shared.storage, sampler=RandomSampler())
+
+
+def _checked_work(study: Study, where: str) -> Mapping[str, Any]:
+    stored = study.user_attrs.get(WORK_KEY)
+    if stored is None:
+        raise SearchError(f"study '{study.study_name}' in {where} was not begun with workers; use another")
+    if stored["version"] != mobinas.__version__:
+        raise SearchError(
+            f"study '{study.study_name}' is of mobinas {stored['version']}, this is {mobinas.__version__}; "
+            f"install that version here"
+        )
+    return dict(stored)
+
+
+@dataclass(slots=True)
+class _Worker(Generic[C]):
+    shared: Shared
+    study: Study
+    space: Space[C]
+    judge: Judge[C]
+    name: str = field(default_factory=worker_name)
+    done: int = 0
+    fatal: str = ""
+
+    @classmethod
+    def of(cls, shared: Shared, study: Study) -> "_Worker[C]":
+        stored = _checked_work(study, shared.where)
+        space = space_from_json(stored["space"])
+        if fingerprint(space) != stored["fingerprint"]:
+            raise SearchError(f"study '{study.study_name}' has another space than this mobinas builds")
+        judge: Judge[C] = Judge(
+            load_function(stored["evaluate"], SearchError),
+            tuple(Objective(**axis) for axis in stored["objectives"]),
+            parse_constraints({name: tuple(bound) for name, bound in stored["constraints"].items()}),
+        )
+        return cls(shared, study, space, judge)
+
+    def run(self, parent: int | None, idle_s: float | None) -> int:
+        """Works until there is no more work."""
+        shortest_s, longest_s = _POLLS_S
+        pause_s, last = shortest_s, time.monotonic()
+        while parent is None or os.getppid() == parent:
+            if self._once(hurry=pause_s == shortest_s):
+                pause_s, last = shortest_s, time.monotonic()
+                if self.fatal:
+                    raise SearchError(self.fatal)
+                continue
+            if self._ended() or (idle_s is not None and time.monotonic() - last > idle_s):
+                break
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
+        return self.done
+
+    def _ended(self) -> bool:
+        try:
+            return bool(self.study.user_attrs.get(STATE_KEY) == "ended")
+        except self.shared.failures:
+            return False
+
+    def _waiting(self) -> bool:
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def _once(self, hurry: bool) -> bool:
+        """Takes one candidate and ends it; tells whether there was one.
+
+        Args:
+            hurry: Goes for the lock at once, as there was work just now.
+        """
+        claiming = self.shared.claiming
+        before = self.done
+        interrupted: tuple[type[Exception], ...] = (
+            *self.shared.failures,
+            ValueError,
+            optuna.exceptions.UpdateFinishedTrialError,
+        )
+        with quiet_optuna():
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
+            try:
+                if not hurry and not self._waiting():
+                    return False
+                claiming.acquire()
+                if not self._waiting():
+                    return False
+                self.study.optimize(self._objective, n_trials=1, catch=(_NotMine,))
+            except interrupted:
+                # The server was away, or this worker was taken for dead and its candidate given to another.
+                # Either way the study knows, and what it does not hold as ended is given out again.
+                return False
+            finally:
+                claiming.release()
+        return self.done > before or bool(self.fatal)
+
+    def _objective(self, trial: Trial) -> list[float]:
+        """Called by Optuna with the claim's lock held and, on a database, with heartbeats going."""
+        attrs = trial.user_attrs
+        if NUMBER_KEY not in attrs:
+            raise _NotMine
+        self.shared.begun(trial)
+        trial.set_user_attr(WORKER_KEY, self.name)
+        if not self.shared.claiming.held():
+            raise _NotMine  # the server was restarted: who leads may have given this to another
+        self.shared.claiming.release()
+        params = trial.params
+        candidate = self.space.build(lambda name, options: params.get(name, options[0]))
+        known = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
+        try:
+            kind, evaluation, _ = self.judge(candidate, known)
+        except SearchError as error:
+            self.fatal = str(error)
+            trial.set_user_attr(GIVEN_BACK_KEY, "its answer cannot be meant")
+            trial.set_user_attr(FATAL_KEY, self.fatal)
+            raise _NotMine from None
+        except KeyboardInterrupt:
+            trial.set_user_attr(GIVEN_BACK_KEY, "stopped")
+            raise
+        xs = self._stamped(lambda: stamp(trial, kind, evaluation, self.judge.bounds, self.judge.axes))
+        self.done += 1
+        if xs is None:
+            raise _NotMine
+        return xs
+
+    def _stamped(self, write: Callable[[], list[float] | None]) -> list[float] | None:
+        """Writes a result; a server that is being restarted does not lose it."""
+        for _attempt in range(5):
+            try:
+                return write()
+            except self.shared.failures:
+                time.sleep(0.2)
+        return write()

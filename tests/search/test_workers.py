@@ -1,0 +1,221 @@
+"""Searches by several processes, on journal files and on a PostgreSQL server, with workers that die."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import postgres
+import pytest
+from worker_job import AXES, SPACE, evaluate
+
+import mobinas
+from mobinas.arch.architecture import Task
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import SearchError
+from mobinas.metrics.front import ParetoFront
+from mobinas.metrics.result import SearchResult
+from mobinas.search.choice_space import ChoiceSpace, fingerprint
+from mobinas.search.shared import led, opened
+from mobinas.search.space_file import space_from_json, space_to_json
+from mobinas.search.study import pareto_search
+from mobinas.search.worker import work
+
+N = 24
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    yield from postgres.serving()
+
+
+@pytest.fixture(autouse=True)
+def heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBINAS_HEARTBEAT_S", "1")
+
+
+def search(storage: Any = None, **options: Any) -> SearchResult[Any]:
+    options = {"n_trials": N, "sampler": "random", "seed": 5, **options}
+    return pareto_search(SPACE, options.pop("evaluate", evaluate), AXES, storage=storage, **options)
+
+
+def digests(result: SearchResult[Any]) -> list[str]:
+    return [e.candidate.digest for e in result.history]
+
+
+def same(found: SearchResult[Any], **options: Any) -> bool:
+    serial = search(**options)
+    return digests(found) == digests(serial) and found.front == serial.front
+
+
+def test_a_journal_survives_a_killed_worker_and_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, _total: int, _text: str) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    part = search(tmp_path / "study", workers=2, progress=stop)
+    assert 7 <= len(part.history) < N, "Ctrl-C ends with what there is"
+    monkeypatch.setenv("DEADLY", str(tmp_path))
+    found = search(tmp_path / "study", workers=2)
+    killed = [e for e in found.history[9:] if e.candidate["x0"] == 3]
+    assert killed, "the test kills"
+    assert all((tmp_path / e.candidate.name).exists() for e in killed)
+    assert not any(e.error for e in found.history)
+    assert same(found)
+
+
+def test_a_database_survives_a_killed_worker(
+    server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEADLY", str(tmp_path))
+    found = search(server.url(), workers=2, study="killed", n_trials=4)
+    assert len(list(tmp_path.iterdir())) == sum(e.candidate["x0"] == 3 for e in found.history) > 0
+    assert same(found, n_trials=4)
+
+
+def test_a_deadly_candidate_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEADLY", str(tmp_path))
+    monkeypatch.setenv("ALWAYS", "1")
+    found = search(tmp_path / "study", workers=1, n_trials=6, tries=2)
+    errors = {e.candidate["x0"]: e.error for e in found.history}
+    assert errors.pop(3) == "its worker died 2 times"
+    assert set(errors.values()) == {""}
+    assert len(set(digests(found))) == 6
+
+
+def test_an_answer_that_cannot_be_meant_ends_the_search(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"'gain' of .* is nan; it must be a finite number"):
+        search(tmp_path / "study", workers=1, evaluate="worker_job:unfinite")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"evaluate": lambda c: evaluate(c)}, "define it at the top level of a module"),
+        ({"evaluate": "worker_job.evaluate"}, "must be module:function"),
+        ({"workers": -1}, "workers is -1"),
+        ({"tries": 0}, "tries is 0"),
+        ({"storage": None}, "workers need a storage"),
+        ({"storage": "mysql://root:s3cret-word@localhost/x"}, "'mysql://...' is no PostgreSQL URL"),
+        ({"storage": "postgresql://u:s3cret-word@127.0.0.1:1/x"}, r"u:\*\*\*@.* cannot be used: .*refused"),
+        ({"storage": "postgresql://u:s3cret-word@127.0.0.1:port/x"}, "is no PostgreSQL URL"),
+    ],
+)
+def test_bad_input(tmp_path: Path, options: dict[str, Any], text: str) -> None:
+    options = {"storage": tmp_path / "study", "workers": 1, **options}
+    with pytest.raises(SearchError, match=text) as caught:
+        search(**options)
+    assert "s3cret-word" not in "".join(traceback.format_exception(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_password_is_told_and_never_shown(server: postgres.Postgres) -> None:
+    url = server.url(password=(wrong := f"word{os.getpid()}"))
+    for call in (search, lambda url: work(url, "any")):
+        with pytest.raises(SearchError, match="password authentication failed") as caught:
+            call(url)
+        assert wrong not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_does_not_belong_together_is_refused(
+    server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for storage in (server.url(), str(tmp_path / "study")):
+        with pytest.raises(SearchError, match=r"holds no study 'belong'.*begin it with pareto_search"):
+            work(storage, "belong")
+        search(storage, workers=0, study="belong", timeout_s=0.0)
+        for change in ({"seed": 6}, {"sampler": "nsga2"}, {"n_start": 3}):
+            with pytest.raises(SearchError, match=f"another search: its {next(iter(change))} is"):
+                search(storage, workers=0, study="belong", **change)
+        other = ChoiceSpace({"x0": (0, 1)})
+        with pytest.raises(SearchError, match="another search: its space"):
+            pareto_search(other, evaluate, AXES, n_trials=2, sampler="random", seed=5, storage=storage,
+                          workers=0, study="belong")  # fmt: skip
+        with (
+            opened(storage, "belong") as shared,
+            led(shared, "belong"),
+            pytest.raises(SearchError, match="is being run by another process; join it with"),
+        ):
+            search(storage, workers=0, study="belong")
+        with monkeypatch.context() as patch:
+            patch.setattr(mobinas, "__version__", "9.9")
+            with pytest.raises(SearchError, match=r"is of mobinas .*, this is 9.9; install that version"):
+                work(storage, "belong")
+    search(tmp_path / "whole", n_trials=2)
+    with pytest.raises(SearchError, match="another search: its schema is 1"):
+        search(tmp_path / "whole", workers=0)
+
+
+def test_tables_of_another_optuna_are_refused(server: postgres.Postgres) -> None:
+    from sqlalchemy import text
+
+    def set_version(shared: Any, version: str) -> str:
+        with shared.storage.engine.begin() as connection:
+            known = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": version})
+        return str(known)
+
+    with opened(server.url(), "any") as shared:
+        known = set_version(shared, "v2.6.0.a")
+        try:
+            with pytest.raises(SearchError, match="optuna storage upgrade"):
+                work(server.url(), "any")
+        finally:
+            set_version(shared, known)
+
+
+@pytest.mark.parametrize(
+    "space", [SPACE, SearchSpace(Task(10, 1), (8, 12), (3,), (4,), (("skip_connect", "conv_3x3"),), nodes=2)]
+)
+def test_workers_rebuild_the_space(space: Any) -> None:
+    import json
+
+    again = space_from_json(json.loads(json.dumps(space_to_json(space))))
+    assert again == space
+    assert fingerprint(again) == fingerprint(space)
+
+
+def started(server: postgres.Postgres, study: str) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(sys.path)
+    environment = {**os.environ, "MOBINAS_STORAGE": server.url(), "PYTHONPATH": path, "JOB_S": "0.3"}
+    command = [sys.executable, "-m", "mobinas", "worker", "--study", study]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])
+def test_two_of_four_killed_and_the_server_restarted(server: postgres.Postgres, sampler: str) -> None:
+    found: list[SearchResult[Any]] = []
+    options = {"n_trials": 80, "sampler": sampler, "n_start": 10, "study": f"restart-{sampler}"}
+    leading = threading.Thread(target=lambda: found.append(search(server.url(), workers=0, **options)))
+    leading.start()
+    time.sleep(2)
+    workers = [started(server, f"restart-{sampler}") for _ in range(4)]
+    rng = random.Random(1)
+    time.sleep(4)
+    for worker in workers[:2]:
+        time.sleep(rng.uniform(0, 2))
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    server.stop()
+    time.sleep(1)
+    server.start()
+    leading.join(timeout=120)
+    assert found, "the search has ended"
+    assert [worker.wait(timeout=30) for worker in workers[2:]] == [0, 0]
+    assert len(set(digests(found[0]))) == len(found[0].history) == 80
+    assert not any(e.error for e in found[0].history)
+    assert found[0].front == ParetoFront.of(found[0].history, AXES)
+    again = search(server.url(), workers=0, **options)
+    assert digests(again) == digests(found[0]), "the record holds what was returned"
+    del options["study"]
+    assert sampler != "random" or same(found[0], **options)

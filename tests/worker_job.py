@@ -1,0 +1,30 @@
+"""What workers evaluate in the tests: two sums, and whatever the environment asks for."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from mobinas.metrics.objective import Objective
+from mobinas.search.choice_space import Choices, ChoiceSpace
+
+SPACE = ChoiceSpace({f"x{i}": (0, 1, 2, 3) for i in range(5)})
+AXES = (Objective("gain", "maximize"), Objective("price", "minimize"))
+
+
+def evaluate(choices: Choices) -> dict[str, float]:
+    """Kills its own process in some candidates, if that is a worker, the first time or always."""
+    xs = [int(x or 0) for x in choices.values()]
+    deadly = Path(os.environ["DEADLY"]) if {"DEADLY", "MOBINAS_STORAGE"} <= set(os.environ) else None
+    if deadly and xs[0] == 3:
+        mark = deadly / choices.name
+        if not mark.exists() or "ALWAYS" in os.environ:
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(float(os.environ.get("JOB_S", "0")))
+    return {"gain": float(sum(xs)), "price": float(sum(i * x for i, x in enumerate(xs)))}
+
+
+def unfinite(choices: Choices) -> dict[str, float]:
+    """An answer that cannot be meant."""
+    return {"gain": float("nan"), "price": 0.0}
