@@ -78,8 +78,9 @@ class Seen:
 
     def feasible(self) -> npt.NDArray[np.bool_]:
         """[n] marks of trials that break nothing and know all objectives."""
-        broken = (np.nan_to_num(self.violations) > 0).any(axis=1)
-        result: npt.NDArray[np.bool_] = ~broken & ~np.isnan(self.losses).any(axis=1)
+        broken = np.asarray((np.nan_to_num(self.violations) > 0).any(axis=1))
+        unknown = np.asarray(np.isnan(self.losses).any(axis=1))
+        result: npt.NDArray[np.bool_] = ~(broken | unknown)
         return result
 
     def front(self) -> Ints:
@@ -140,7 +141,7 @@ class PointSampler(BaseSampler):
     """A sampler that is a function of what was seen and of its seed."""
 
     def __init__(self, propose: Propose, seed: int) -> None:
-        """Takes the function: [n, choices] seen and a generator to one point."""
+        """Takes the function: what was seen and a generator to [1, choices], one point."""
         self._propose = propose
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
@@ -157,7 +158,7 @@ class PointSampler(BaseSampler):
         """The function's point; nothing before the first ended trial."""
         if self._seen is None or not search_space:
             return {}
-        return self._seen.params(self._propose(self._seen, self._rng))
+        return self._seen.params(self._propose(self._seen, self._rng)[0])
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

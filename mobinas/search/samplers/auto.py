@@ -1,9 +1,9 @@
 """Model-assisted: learns every objective and constraint, and proposes where the front should gain most.
 
-A Gaussian process for each objective and each constraint; the candidate with the highest expected hypervolume
-improvement, times the probability that it is feasible (Gardner et al., 2014,
-https://proceedings.mlr.press/v32/gardner14.html), of an evolving pool around the front. Values that were known
-without an evaluation are learnt from rejected trials, too.
+A Gaussian process for each objective and each constraint; the candidate with the highest expected
+hypervolume improvement, times the probability that it is feasible (Gardner et al., 2014,
+https://proceedings.mlr.press/v32/gardner14.html), of an evolving pool around the front. Values that were
+known without an evaluation are learnt from rejected trials, too.
 """
 
 import numpy as np
@@ -18,25 +18,25 @@ MAX_LEARNT = 300
 POOL = 120
 ROUNDS = 4
 _KEPT = 12
-_LIKELY = 0.5
+# Gains beyond the constraints are mostly large and seldom had: such points come after all likely ones.
+LIKELY = 0.5
+UNLIKELY = 1e-6
 
 
 def propose(seen: Seen, rng: np.random.Generator) -> Ints:
     """The best unseen point of a pool that evolves for some rounds."""
     judge = Judge(seen, rng)
-    points = seen.unseen(np.concatenate([children(seen, _parents(seen), rng), seen.random(POOL // 3, rng)]))
+    points = seen.unseen(
+        np.concatenate([children(seen, seen.points[seen.front()], rng), seen.random(POOL // 3, rng)])
+    )
     if not len(points):
-        return seen.random(1, rng)[0]
+        return seen.random(1, rng)
     gains = judge(points)
     for _ in range(ROUNDS - 1):
         best = np.argsort(-gains, kind="stable")[:_KEPT]
         fresh = seen.unseen(np.concatenate([points[best], children(seen, points[best], rng)]))
         points, gains = fresh, judge(fresh)
-    return points[int(np.argmax(gains))]
-
-
-def _parents(seen: Seen) -> Ints:
-    return seen.points[seen.front()]
+    return points[[int(np.argmax(gains))]]
 
 
 def children(seen: Seen, parents: Ints, rng: np.random.Generator) -> Ints:
@@ -57,8 +57,9 @@ class Judge:
         self._features = self._encoder(seen.points)
         feasible = seen.feasible()
         known = seen.losses[~np.isnan(seen.losses).any(axis=1)]
-        self._front = seen.losses[seen.front()] if feasible.any() else None
-        self._reference = known.max(axis=0, initial=-np.inf) if self._front is not None else None
+        # Empty as long as nothing is feasible.
+        self._front = seen.losses[np.intersect1d(seen.front(), np.flatnonzero(feasible))]
+        self._reference = known.max(axis=0, initial=-np.inf)
         self._objectives = [self._model(seen, column, rng) for column in seen.losses.T] if len(known) else []
         self._constraints = [self._model(seen, column, rng) for column in _complete(seen).T]
 
@@ -70,25 +71,24 @@ class Judge:
         """[n] gains."""
         features = self._encoder(points)
         gains = np.ones(len(points))
-        if self._front is not None and self._reference is not None:
-            mean, std = np.stack([m.predict(features) for m in self._objectives], axis=-1)
-            # Differences of a dead heat decide, where no gain is to be expected.
-            scale = np.ptp(np.vstack([self._front, self._reference[None]]), axis=0)
-            scale = np.where(scale > 0, scale, 1.0)
-            gains = expected_hypervolume_improvement(
-                mean / scale, std / scale, self._front / scale, self._reference / scale
-            )
+        if len(self._front):
+            predicted = [model.predict(features) for model in self._objectives]
+            mean, std = (np.stack(part, axis=1) for part in zip(*predicted, strict=True))
+            gains = expected_hypervolume_improvement(mean, std, self._front, self._reference)
+        chance = np.ones(len(points))
         for model in self._constraints:
             mean, std = model.predict(features)
-            gains = gains * ndtr(-mean / std)
-        return gains
+            chance *= ndtr(-mean / std)
+        return gains * chance * np.where(chance >= LIKELY, 1.0, UNLIKELY)
 
 
 def _complete(seen: Seen) -> Floats:
     """[n, constraints that may break] violations; what an evaluation did not complain of is fulfilled."""
     told = ~np.isnan(seen.losses).any(axis=1)
     violations = np.where(np.isnan(seen.violations) & told[:, None], -1.0, seen.violations)
-    return violations[:, (np.nan_to_num(violations) > 0).any(axis=0)]
+    may_break = np.asarray((np.nan_to_num(violations) > 0).any(axis=0))
+    result: Floats = violations[:, may_break]
+    return result
 
 
 def learnt(seen: Seen, rows: Ints, rng: np.random.Generator) -> Ints:

@@ -1,4 +1,4 @@
-"""Regularised (aging) evolution (Real et al., 2019, https://arxiv.org/abs/1802.01548), for several objectives."""
+"""Regularised (aging) evolution for several objectives (Real et al., 2019, https://arxiv.org/abs/1802.01548)."""
 
 import numpy as np
 from optuna.samplers import BaseSampler
@@ -19,7 +19,7 @@ def propose(seen: Seen, rng: np.random.Generator) -> Ints:
     parent = seen.points[rivals[winner(seen, rivals)]]
     children = seen.mutated(np.repeat(parent[None], _TRIES, axis=0), 1, rng)
     fresh = seen.unseen(children)
-    return fresh[0] if len(fresh) else children[0]
+    return fresh[:1] if len(fresh) else children[:1]
 
 
 def winner(seen: Seen, rivals: Ints) -> int:

@@ -16,8 +16,8 @@ def propose(seen: Seen, rng: np.random.Generator) -> Ints:
     for member in np.roll(front, -(len(seen) % len(front))):
         fresh = seen.unseen(neighbours(seen, seen.points[member], rng))
         if len(fresh):
-            return rng.permutation(fresh)[0]
-    return seen.random(1, rng)[0]
+            return fresh[[rng.integers(len(fresh))]]
+    return seen.random(1, rng)
 
 
 def neighbours(seen: Seen, point: Ints, rng: np.random.Generator) -> Ints:

@@ -20,7 +20,7 @@ def propose(seen: Seen, rng: np.random.Generator) -> Ints:
     sequence = Sobol(len(seen.sizes), rng=np.random.default_rng(seed)).random_base2(power)
     points = seen.without_absent((sequence * seen.sizes).astype(np.int64))
     fresh = seen.unseen(points)
-    return fresh[0] if len(fresh) else seen.random(1, rng)[0]
+    return fresh[:1] if len(fresh) else seen.random(1, rng)
 
 
 def make(seed: int) -> BaseSampler:

@@ -23,7 +23,7 @@ def propose(seen: Seen, rng: np.random.Generator) -> Ints:
     drawn = (thresholds > cumulative[None]).sum(axis=2)
     points = seen.without_absent(np.minimum(drawn, seen.sizes - 1).astype(np.int64))
     fresh = seen.unseen(points)
-    return fresh[0] if len(fresh) else points[0]
+    return fresh[:1] if len(fresh) else points[:1]
 
 
 def rewards(seen: Seen) -> Floats:
@@ -49,7 +49,8 @@ def rewards(seen: Seen) -> Floats:
         known = -((losses - low) / np.where(span > 0, span, 1.0)).mean(axis=1)
     result[feasible], result[~feasible] = known, known.min()
     spread = result.std()
-    return (result - result.mean()) / (spread if spread > 0 else 1.0)
+    scaled: Floats = (result - result.mean()) / (spread if spread > 0 else 1.0)
+    return scaled
 
 
 def policy(seen: Seen, reward: Floats) -> Floats:
