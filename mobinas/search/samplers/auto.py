@@ -84,7 +84,7 @@ class Judge:
 
 def _complete(seen: Seen) -> Floats:
     """[n, constraints that may break] violations; what an evaluation did not complain of is fulfilled."""
-    told = ~np.isnan(seen.losses).any(axis=1)
+    told = ~np.asarray(np.isnan(seen.losses).any(axis=1))
     violations = np.where(np.isnan(seen.violations) & told[:, None], -1.0, seen.violations)
     may_break = np.asarray((np.nan_to_num(violations) > 0).any(axis=0))
     result: Floats = violations[:, may_break]
