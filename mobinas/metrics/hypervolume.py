@@ -19,11 +19,16 @@ def non_dominated(losses: Points) -> npt.NDArray[np.bool_]:
     Returns:
         [n] booleans; equal points do not dominate each other, so all of them are marked.
     """
-    marks = np.ones(len(losses), dtype=bool)
-    for i, point in enumerate(losses):
-        no_worse = (losses <= point).all(axis=1)
-        better = (losses < point).any(axis=1)
-        marks[i] = not bool((no_worse & better).any())
+    # Best sums first: few points then remain to be compared with.
+    left = np.argsort(losses.sum(axis=1), kind="stable")
+    place = 0
+    while place < len(left):
+        rest, point = losses[left], losses[left[place]]
+        stays = (rest < point).any(axis=1) | (rest == point).all(axis=1)
+        left = left[stays]
+        place = int(stays[:place].sum()) + 1
+    marks = np.zeros(len(losses), dtype=bool)
+    marks[left] = True
     return marks
 
 

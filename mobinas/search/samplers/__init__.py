@@ -31,5 +31,9 @@ def make_sampler(name: str, seed: int) -> "BaseSampler":
     """
     if name not in sampler_names():
         raise SearchError(f"unknown sampler '{name}'{did_you_mean(name, sampler_names())}")
-    sampler: BaseSampler = importlib.import_module(f"{__name__}.{name}").make(seed)
+    # Imported here because it loads Optuna, which the list of names does not need.
+    from mobinas.search.journal import quiet_optuna
+
+    with quiet_optuna():
+        sampler: BaseSampler = importlib.import_module(f"{__name__}.{name}").make(seed)
     return sampler

@@ -1,0 +1,296 @@
+"""How many evaluations each sampler needs to find the front, on tables that hold every answer.
+
+    python benchmarks/front_search.py --jobs 2 --out curves.json --picture curves.png
+
+Tables, by `--tables`:
+
+- zcu102, a100: 5,138 networks of Accel-NASBench, top-1 against latency on ZCU102, or throughput on A100. They
+  are a sample of their space, so each proposal is replaced by the nearest row not asked yet (Hamming
+  distance, seeded ties), whose own choices enter the record.
+- cells: every architecture of a small cell and macro space; exact latency of the fake device, synthetic
+  accuracy (see `front_tables.cells`).
+- zcu102-tight, cells-tight: the same with the constraint that latency is in the lowest quarter.
+
+Shown is the number of evaluations until the front holds 95 % of the true hypervolume, median and quartiles
+over seeds; the reference point is the worst feasible value of each objective in the whole table. All samplers
+begin with the same 24 random rows.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import front_tables
+import numpy as np
+import numpy.typing as npt
+from front_tables import Table
+
+from mobinas.metrics.evaluation import Evaluation, Value
+from mobinas.metrics.hypervolume import hypervolume, non_dominated
+from mobinas.search.choice_space import Choices
+from mobinas.search.record import Record, derived_seed
+from mobinas.search.samplers import make_sampler, sampler_names
+
+Floats = npt.NDArray[np.float64]
+
+DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "accel_nasbench.csv.xz"
+N_START = 24
+GOAL = 0.95
+SLOW = {"gp": (3, 150)}
+LATE = 50
+OVERHEAD_AT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One run.
+
+    Attributes:
+        table: Its name.
+        sampler: Its name.
+        seed: Of all draws.
+        share: Of the true hypervolume, after each evaluation.
+        feasible: Whether each evaluation met the constraint.
+        wall_s: Of the whole run.
+    """
+
+    table: str
+    sampler: str
+    seed: int
+    share: list[float]
+    feasible: list[bool]
+    wall_s: float
+
+    def reached(self) -> float:
+        """Evaluations until the goal; infinite where it was not reached."""
+        return next((i + 1 for i, share in enumerate(self.share) if share >= GOAL), float("inf"))
+
+
+def main() -> None:
+    """Runs and prints."""
+    options = read_options()
+    tables = [front_tables.named(name, options.data) for name in options.tables]
+    if options.overhead:
+        print_overhead(tables[0], options.samplers, options.seeds)
+        return
+    curves: list[Curve] = []
+    if options.out and options.out.exists():
+        curves = [Curve(**row) for row in json.loads(options.out.read_text())]
+    done = {(c.table, c.sampler, c.seed) for c in curves}
+    work = [
+        (table, sampler, seed, min(options.trials, SLOW.get(sampler, (0, options.trials))[1]))
+        for sampler, table in product(options.samplers, tables)
+        for seed in range(min(options.seeds, SLOW.get(sampler, (options.seeds, 0))[0]))
+        if (table.name, sampler, seed) not in done
+    ]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for curve in pool.map(run, work):
+            curves.append(curve)
+            if options.out:
+                options.out.write_text(json.dumps([as_json(c) for c in curves]))
+    for table in tables:
+        print_table(table, [c for c in curves if c.table == table.name])
+    if options.picture:
+        draw([c for c in curves if c.table in options.tables], options.tables, options.picture)
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=DATA, help="accel_nasbench.csv.xz")
+    parser.add_argument("--tables", nargs="+", default=list(front_tables.NAMES), choices=front_tables.NAMES)
+    parser.add_argument("--samplers", nargs="+", default=list(sampler_names()), choices=sampler_names())
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=600)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--out", type=Path, help="raw curves (JSON); those that it holds are not run again")
+    parser.add_argument("--picture", type=Path, help="hypervolume over evaluations with bands")
+    parser.add_argument(
+        "--overhead", action="store_true", help=f"time a proposal at {OVERHEAD_AT} trials instead"
+    )
+    return parser.parse_args()
+
+
+def run(job: tuple[Table, str, int, int]) -> Curve:
+    """One search on one table."""
+    table, sampler, seed, trials = job
+    began = time.perf_counter()
+    replay = Replay(table, seed)
+    while len(replay.asked) < min(trials, len(table)):
+        replay.step(sampler)
+    feasible = table.feasible()[replay.asked]
+    share = shares(table, replay.asked)
+    wall_s = time.perf_counter() - began
+    return Curve(table.name, sampler, seed, share, feasible.tolist(), wall_s)
+
+
+class Replay:
+    """A search whose proposals are looked up."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        """Nothing is asked yet."""
+        self.table = table
+        self.seed = seed
+        self.record: Record[Choices] = Record(table.space, table.objectives, None)
+        self.asked: list[int] = []
+        self._left = np.ones(len(table), dtype=bool)
+
+    def step(self, sampler: str) -> None:
+        """Asks the sampler and evaluates the nearest row not asked yet; random rows come first."""
+        number = len(self.asked)
+        rng = random.Random(derived_seed(self.seed, number, "row"))
+        if number < N_START:
+            row = rng.choice(np.flatnonzero(self._left).tolist())
+        else:
+            row = self._nearest(self.propose(sampler, number), rng)
+        self._add(row, sampler)
+
+    def propose(self, sampler: str, number: int) -> Choices:
+        """What the sampler wants to see; its trial is ended untold."""
+        made = make_sampler(sampler, derived_seed(self.seed, number, 0))
+        trial, wanted = self.record.ask(made)
+        self.record.drop(trial)
+        return wanted
+
+    def _nearest(self, wanted: Choices, rng: random.Random) -> int:
+        code = [self.table.number(name, wanted[name]) for name in self.table.space.choices]
+        differ = (self.table.codes != np.array(code)).sum(axis=1)
+        differ[~self._left] = differ.max() + 1
+        return rng.choice(np.flatnonzero(differ == differ.min()).tolist())
+
+    def _add(self, row: int, sampler: str) -> None:
+        candidate = self.table.candidate(row)
+        made = make_sampler(sampler, derived_seed(self.seed, len(self.asked), "given"))
+        trial, _ = self.record.ask(made, candidate)
+        values = {
+            o.name: Value(float(x))
+            for o, x in zip(self.table.objectives, self.table.values[row], strict=True)
+        }
+        feasible = bool(self.table.feasible()[row])
+        self.record.add(trial, "evaluated", Evaluation(candidate, values, feasible), self.table.constraints)
+        self._left[row] = False
+        self.asked.append(row)
+
+
+def shares(table: Table, asked: Sequence[int]) -> list[float]:
+    """Share of the true hypervolume after each evaluation."""
+    losses, feasible = table.losses(), table.feasible()
+    reference = losses[feasible].max(axis=0)
+    whole = hypervolume(losses[feasible], reference)
+    front = np.empty((0, losses.shape[1]))
+    found = []
+    for row in asked:
+        if feasible[row]:
+            front = np.vstack([front, losses[row]])
+            front = front[non_dominated(front)]
+        found.append(hypervolume(front, reference) / whole)
+    return found
+
+
+def print_table(table: Table, curves: Sequence[Curve]) -> None:
+    """A row for each sampler."""
+    names = sorted({c.sampler for c in curves})
+    tight = " | infeasible after 50" if table.constraints else ""
+    print(
+        f"\n{table.name}: {len(table)} rows, {int(table.feasible().sum())} feasible, reference "
+        f"{dict(zip([o.name for o in table.objectives], table.worst(), strict=True))}\n"
+    )
+    heads = ["sampler", "seeds", f"to {GOAL:.0%}", "quartiles", "after 100", "after 150", "after 300"]
+    heads += ["lead on random, least lower end of 95 % (at)"]
+    print(f"| {' | '.join(heads)}{tight} |")
+    print("|---" * (8 + bool(tight)) + "|")
+    baseline = {c.seed: c.share for c in curves if c.sampler == "random"}
+    for name in names:
+        mine = [c for c in curves if c.sampler == name]
+        reached = [c.reached() for c in mine]
+        low, middle, high = np.quantile(reached, (0.25, 0.5, 0.75), method="nearest")
+        after = [
+            f"{statistics.median(c.share[n - 1] for c in mine):.3f}" if len(mine[0].share) >= n else ""
+            for n in (100, 150, 300)
+        ]
+        late = [ok for c in mine for ok in c.feasible[LATE:]]
+        broken = f" | {1 - np.mean(late):.1%}" if tight else ""
+        paired = worst_lead([(c.share, baseline[c.seed]) for c in mine if c.seed in baseline])
+        print(
+            f"| {name} | {len(mine)} | {middle:g} | {low:g} to {high:g} | {' | '.join(after)} | "
+            f"{paired}{broken} |"
+        )
+
+
+def worst_lead(pairs: Sequence[tuple[list[float], list[float]]]) -> str:
+    """The least lower end of the 95 % interval (Student's t) of the mean lead over evaluations."""
+    from scipy.stats import t
+
+    if len(pairs) < 2:
+        return ""
+    n = min(len(curve) for pair in pairs for curve in pair)
+    leads = np.array([[a - b for a, b in zip(*(c[:n] for c in pair), strict=True)] for pair in pairs])
+    half = t.ppf(0.975, len(leads) - 1) * leads.std(axis=0, ddof=1) / np.sqrt(len(leads))
+    lower = (leads.mean(axis=0) - half)[N_START:]
+    return f"{lower.min():+.4f} ({int(lower.argmin()) + N_START + 1})"
+
+
+def print_overhead(table: Table, samplers: Sequence[str], seeds: int) -> None:
+    """Milliseconds a proposal with so many past trials, the sampler made anew as in a search."""
+    print(f"| sampler | ms per proposal at {OVERHEAD_AT} trials, median | least | most |")
+    print("|---|---|---|---|")
+    replay = Replay(table, 0)
+    while len(replay.asked) < OVERHEAD_AT:
+        # Costs little, and learns something.
+        replay.step("evolution")
+    for sampler in samplers:
+        times_ms = []
+        for i in range(seeds):
+            began = time.perf_counter()
+            replay.propose(sampler, OVERHEAD_AT + i)
+            times_ms.append((time.perf_counter() - began) * 1e3)
+        print(
+            f"| {sampler} | {statistics.median(times_ms):.1f} | {min(times_ms):.1f} | {max(times_ms):.1f} |",
+            flush=True,
+        )
+
+
+def draw(curves: Sequence[Curve], tables: Iterable[str], path: Path) -> None:
+    """Medians and quartiles over seeds, one panel a table."""
+    from matplotlib.figure import Figure
+
+    names = list(tables)
+    figure = Figure(figsize=(6 * len(names), 4.5), layout="constrained")
+    for axes, table in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for k, sampler in enumerate(sorted({c.sampler for c in curves})):
+            mine = [c.share for c in curves if (c.table, c.sampler) == (table, sampler)]
+            if mine:
+                low, middle, high = np.quantile(mine, (0.25, 0.5, 0.75), axis=0)
+                steps = np.arange(1, len(middle) + 1)
+                axes.plot(steps, middle, label=sampler, color=f"C{k}")
+                axes.fill_between(steps, low, high, alpha=0.15, color=f"C{k}", linewidth=0)
+        axes.axhline(GOAL, color="grey", linewidth=0.8, linestyle="--")
+        axes.set(title=table, xlabel="evaluations", ylabel="share of the true hypervolume", ylim=(0.6, 1.0))
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def as_json(curve: Curve) -> dict[str, Any]:
+    """Plain data, rounded."""
+    return {
+        "table": curve.table,
+        "sampler": curve.sampler,
+        "seed": curve.seed,
+        "share": [round(x, 6) for x in curve.share],
+        "feasible": curve.feasible,
+        "wall_s": round(curve.wall_s, 2),
+    }
+
+
+if __name__ == "__main__":
+    main()
