@@ -17,6 +17,7 @@ def test_no_example_is_forgotten() -> None:
     assert {p.name for p in EXAMPLES.iterdir() if not p.name.startswith(("_", "."))} == {
         "another_device.py",
         "fashion_mnist.toml",
+        "front_search.py",
         "own_data.py",
         "parallel_search.py",
         "pick_by_budget.py",
@@ -55,3 +56,11 @@ def test_a_search_runs_under_torchrun() -> None:
 def test_another_device(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "another_device.py"), run_name="__main__")
     assert capsys.readouterr().out.count("give or take") == 3
+
+
+def test_front_search(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "front_search.py"), run_name="__main__")
+    *members, knee = capsys.readouterr().out.splitlines()
+    assert members and all("accuracy" in line and "p95_s" in line for line in members)
+    assert all(float(line.rsplit(" ", 1)[1]) <= 8000 for line in members)
+    assert knee.startswith("knee: {")
