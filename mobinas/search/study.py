@@ -17,6 +17,7 @@ from mobinas.metrics.result import SearchResult
 from mobinas.progress import Progress, silent
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import BoundSpec, Constraint, broken, parse_constraints
+from mobinas.search.feasibility import feasibility
 from mobinas.search.journal import Journal
 from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record
@@ -26,6 +27,7 @@ Numbers = Mapping[str, "float | Value"]
 
 SCHEMA = 1
 FAILURES_IN_A_ROW = 5
+_DRAWS_BEFORE = 50
 DEFAULT_SAMPLER = "nsga2"
 DEFAULT_N_START = 24
 
@@ -95,6 +97,7 @@ def pareto_search(
         }
         journal = Journal(Path(storage), axes, identity)
     search = _Search(space, evaluate, axes, bounds, prefilter, Record(space, axes, journal))
+    search.check_beforehand(seed)
     proposer = Proposer(space, search.record, bounds, search.known, sampler, seed, start, n_start)
     exhausted = search.run(proposer, n_trials, timeout_s, progress)
     return search.result(exhausted)
@@ -128,6 +131,19 @@ class _Search(Generic[C]):
     bounds: tuple[Constraint, ...]
     prefilter: Callable[[C], Numbers] | None
     record: Record[C]
+
+    def check_beforehand(self, seed: int) -> None:
+        """Raises Infeasible where what the prefilter tells leaves no candidate; only at the beginning."""
+        if self.prefilter is None or self.record.entries:
+            return
+        told = self.known(self.space.build(lambda _name, options: options[0]))
+        bounds = {b.name: (b.relation, b.bound) for b in self.bounds if b.name in told}
+        if bounds:
+
+            def known(many: Sequence[C]) -> list[Mapping[str, Value]]:
+                return [self.known(candidate) for candidate in many]
+
+            feasibility(self.space, known, bounds, seed=seed, draws=_DRAWS_BEFORE, ends=False).check()
 
     def known(self, candidate: C) -> Mapping[str, Value]:
         """What the prefilter tells, checked."""
