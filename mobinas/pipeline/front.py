@@ -16,6 +16,9 @@ from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import at_size, subset
 from mobinas.progress import Progress
+from mobinas.search.baseline import random_search
+from mobinas.search.constraints import BoundSpec
+from mobinas.search.record import derived_seed
 from mobinas.search.study import pareto_search
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.history import SupernetResult
@@ -23,6 +26,7 @@ from mobinas.train.splits import Splits
 from predictors.models.latency import LatencyPredictor
 
 STUDY = "study.journal"
+RANDOM_STUDY = "random.journal"
 
 
 def search_front(
@@ -51,13 +55,11 @@ def search_front(
         Infeasible: No architecture within the latency budget was found.
     """
     config = job.config
-    budget_s = config.max_latency_s
-
     return pareto_search(
         space,
         _judge(job, splits, supernet),
         OBJECTIVES,
-        constraints={} if budget_s is None else {"latency_s": f"<= {budget_s!r}"},
+        constraints=_constraints(job),
         n_trials=config.search.trials,
         sampler=config.search.sampler,
         seed=config.seed,
@@ -68,6 +70,29 @@ def search_front(
         prefilter=lambda architecture: known_values(architecture, predictor),
         progress=progress,
     )
+
+
+def search_at_random(
+    job: Job, space: SearchSpace, splits: Splits, predictor: LatencyPredictor, supernet: ElasticSupernet
+) -> SearchResult[Architecture] | None:
+    """Uniform draws over encodings, judged as the search's candidates are; None where none are asked."""
+    if not job.config.search.baseline_trials:
+        return None
+    return random_search(
+        space,
+        _judge(job, splits, supernet),
+        OBJECTIVES,
+        constraints=_constraints(job),
+        n_trials=job.config.search.baseline_trials,
+        seed=derived_seed(job.config.seed, "random search"),
+        storage=job.folder.path / RANDOM_STUDY,
+        prefilter=lambda architecture: known_values(architecture, predictor),
+    )
+
+
+def _constraints(job: Job) -> dict[str, BoundSpec]:
+    budget_s = job.config.max_latency_s
+    return {} if budget_s is None else {"latency_s": ("<=", budget_s)}
 
 
 def first_candidates(

@@ -115,7 +115,7 @@ def _run_steps(job: "Job") -> None:
     from mobinas.pipeline.confirm import confirm, open_test
     from mobinas.pipeline.context import Contender
     from mobinas.pipeline.export import export_contenders
-    from mobinas.pipeline.front import search_front
+    from mobinas.pipeline.front import search_at_random, search_front
     from mobinas.pipeline.load import genotypes_of, load, space_of
     from mobinas.pipeline.profile import profile
     from mobinas.pipeline.qualify import choose_finalists
@@ -135,6 +135,7 @@ def _run_steps(job: "Job") -> None:
         supernet = elastic(job, space, splits, cells, progress)
     with next(steps) as progress:
         searched = search_front(job, space, splits, predictor, cells, supernet, given, progress)
+        drawn = search_at_random(job, space, splits, predictor, supernet)
     resolution = job.config.train.baseline_resolution or max(space.resolutions)
     baselines = tuple(Contender(name, name, resolution) for name in job.config.train.baselines)
     with next(steps) as progress:
@@ -148,4 +149,4 @@ def _run_steps(job: "Job") -> None:
     with next(steps) as progress:
         tested = open_test(job, contenders, bundles, splits, progress)
         n_select = len(splits.select)
-        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched, space)
+        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched, drawn, space)

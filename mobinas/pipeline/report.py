@@ -9,6 +9,7 @@ from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import SearchSection
 from mobinas.files import write_atomic
+from mobinas.metrics.convergence import hypervolume_band
 from mobinas.metrics.interval import proportion_interval
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import FrozenFront, TestResult, score_of
@@ -41,6 +42,7 @@ def write_results(
     predictor: LatencyPredictor,
     cells: SupernetResult,
     searched: SearchResult[Architecture],
+    drawn: SearchResult[Architecture] | None,
     space: SearchSpace,
 ) -> None:
     """Writes `front.csv`, `plots/` and `report.html`; cheap, so always made anew."""
@@ -55,7 +57,7 @@ def write_results(
         _model_row(job, contender, frozen, tested[contender.name], n_select, predicted_s, searched, dominated)
         for contender in contenders
     )
-    info = _report(job, models, frozen, by_name, predictor, cells, searched, space)
+    info = _report(job, models, frozen, by_name, predictor, cells, searched, drawn, space)
     _draw(job, info)
     write_report(info, job.folder.path / "report.html")
     # The table comes last: where it stands, the run is finished.
@@ -159,6 +161,7 @@ def _report(
     predictor: LatencyPredictor,
     cells: SupernetResult,
     searched: SearchResult[Architecture],
+    drawn: SearchResult[Architecture] | None,
     space: SearchSpace,
 ) -> ReportInfo:
     config = job.config
@@ -174,8 +177,8 @@ def _report(
             max_latency_s=config.max_latency_s,
         ),
         cells=(*(CellsInfo(name, genotype) for name, genotype in genotypes),),
-        searched=_searched(job, searched, cells),
-        panels=_panels(job, by_name, cells, searched, front[0].name),
+        searched=_searched(job, searched, drawn, cells),
+        panels=_panels(job, by_name, cells, searched, drawn, front[0].name),
         predictor=_predictor_info(predictor, models),
         primitives=primitives_info(predictor, space),
         doubts=_doubts(frozen),
@@ -192,13 +195,17 @@ def _report(
 
 
 def _searched(
-    job: Job, searched: SearchResult[Architecture], cells: SupernetResult
+    job: Job,
+    searched: SearchResult[Architecture],
+    drawn: SearchResult[Architecture] | None,
+    cells: SupernetResult,
 ) -> tuple[tuple[str, str], ...]:
     section = job.config.supernet
     return (
         ("cells", f"{section.method}, {len(cells.history)} epochs{_events(cells)}"),
         ("elastic supernet", f"{section.elastic_epochs} epochs, every depth, width and resolution"),
         ("front", f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"),
+        ("random search", _random_words(drawn)),
         ("shortlist", _shortlist_words(job.config.search)),
         ("training", f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"),
         ("latency", f"predicted in the search from {job.config.profile.networks} measured networks"),
@@ -207,6 +214,12 @@ def _searched(
 
 def _events(cells: SupernetResult) -> str:
     return "".join(f"; {event}" for event in cells.events)
+
+
+def _random_words(drawn: SearchResult[Architecture] | None) -> str:
+    if drawn is None:
+        return "not run"
+    return f"{len(drawn.history)} uniform draws judged alike, to compare with"
 
 
 def _shortlist_words(section: SearchSection) -> str:
@@ -220,6 +233,7 @@ def _panels(
     by_name: Mapping[str, Contender],
     cells: SupernetResult,
     searched: SearchResult[Architecture],
+    drawn: SearchResult[Architecture] | None,
     pick: str,
 ) -> tuple[CurvesInfo, ...]:
     history = cells.history
@@ -227,8 +241,6 @@ def _panels(
         "weights part": [record.weight_loss for record in history],
         "alphas part": [float("nan") if r.alpha_loss is None else r.alpha_loss for r in history],
     }
-    slowest_s = max(e["latency_s"] for e in searched.history if "latency_s" in e.values)
-    volumes = searched.hypervolume_curve({"accuracy": 0.0, "latency_s": slowest_s})
     return (
         *supernet_panels(
             losses,
@@ -237,9 +249,22 @@ def _panels(
             [r.discretisation_gap for r in history],
             [r.expected_latency_s for r in history],
         ),
-        hypervolume_panel(range(1, len(volumes) + 1), volumes),
+        _hypervolume_panel(searched, drawn),
         training_panel({name: training_losses(job, name) for name in by_name}, pick),
     )
+
+
+def _hypervolume_panel(
+    searched: SearchResult[Architecture], drawn: SearchResult[Architecture] | None
+) -> CurvesInfo:
+    judged = (*searched.history, *(drawn.history if drawn else ()))
+    corner = {
+        "accuracy": 0.0,
+        "latency_s": max(e["latency_s"] for e in judged if "latency_s" in e.values),
+    }
+    volumes = searched.hypervolume_curve(corner)
+    band = hypervolume_band(drawn.history, drawn.objectives, corner) if drawn else None
+    return hypervolume_panel(range(1, len(volumes) + 1), volumes, band)
 
 
 def _predictor_info(predictor: LatencyPredictor, models: Sequence[ModelRow]) -> PredictorInfo:
