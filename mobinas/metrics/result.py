@@ -20,6 +20,7 @@ class SearchResult(Generic[CandidateT]):
         history: Every candidate that was evaluated, in order; infeasible and failed ones too.
         rejected: Candidates that were known infeasible before any evaluation; they lack objectives.
         exhausted: Whether the search ended because no further (feasible) candidate was to be found.
+        converged: Whether it ended because one more evaluation would have added too little.
     """
 
     objectives: tuple[Objective, ...]
@@ -27,6 +28,7 @@ class SearchResult(Generic[CandidateT]):
     history: tuple[Evaluation[CandidateT], ...]
     rejected: tuple[Evaluation[CandidateT], ...] = ()
     exhausted: bool = False
+    converged: bool = False
 
     @property
     def members(self) -> tuple[Evaluation[CandidateT], ...]:

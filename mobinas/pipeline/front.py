@@ -65,6 +65,7 @@ def search_front(
         seed=config.seed,
         storage=job.folder.path / STUDY,
         start=lambda rng: first_candidates(space, cells, given, config.search.uniform, rng),
+        stop_below=config.search.stop_below,
         # All corners at least: one cell of each op, and two sizes of each genotype.
         n_start=max(config.search.trials // 3, len(space.ops()) + 2 + 2 * len(given)),
         prefilter=lambda architecture: known_values(architecture, predictor),

@@ -22,6 +22,7 @@ from mobinas.search.journal import Journal
 from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record
 from mobinas.search.samplers import make_sampler
+from mobinas.search.stopping import StopRule
 
 Numbers = Mapping[str, "float | Value"]
 
@@ -43,6 +44,7 @@ def pareto_search(
     seed: int = 0,
     storage: Path | str | None = None,
     timeout_s: float | None = None,
+    stop_below: float | None = None,
     start: Callable[[random.Random], Iterable[C]] | None = None,
     n_start: int = DEFAULT_N_START,
     prefilter: Callable[[C], Numbers] | None = None,
@@ -65,6 +67,8 @@ def pareto_search(
         seed: Of all draws.
         storage: File of the study (an Optuna journal); without one, nothing is kept.
         timeout_s: No evaluation begins after so many seconds.
+        stop_below: Ends the search early, once one more evaluation is expected to add less than this share
+            to the hypervolume, judged by the last 20 (`mobinas.metrics.convergence.expected_improvement`).
         start: Yields candidates to begin with, instead of uniform draws over encodings; each time anew, and
             the first one not yet seen is taken.
         n_start: How many evaluations precede the sampler's own proposals.
@@ -96,7 +100,8 @@ def pareto_search(
             "n_start": n_start,
         }
         journal = Journal(Path(storage), axes, identity)
-    search = _Search(space, evaluate, axes, bounds, prefilter, Record(space, axes, journal))
+    stop = None if stop_below is None else StopRule(stop_below, n_start)
+    search = _Search(space, evaluate, axes, bounds, prefilter, Record(space, axes, journal), stop)
     search.check_beforehand(seed)
     proposer = Proposer(space, search.record, bounds, search.known, sampler, seed, start, n_start)
     exhausted = search.run(proposer, n_trials, timeout_s, progress)
@@ -131,6 +136,7 @@ class _Search(Generic[C]):
     bounds: tuple[Constraint, ...]
     prefilter: Callable[[C], Numbers] | None
     record: Record[C]
+    stop: StopRule | None
 
     def check_beforehand(self, seed: int) -> None:
         """Raises Infeasible where what the prefilter tells leaves no candidate; only at the beginning."""
@@ -163,6 +169,8 @@ class _Search(Generic[C]):
         began = time.monotonic()
         while (done := self.record.count("evaluated", "failed")) < n_trials:
             if timeout_s is not None and time.monotonic() - began >= timeout_s:
+                return False
+            if self._converged():
                 return False
             proposal = proposer.next()
             if proposal is None:
@@ -226,6 +234,11 @@ class _Search(Generic[C]):
             values[name] = Value(x, units.get(name, ""))
         return values
 
+    def _converged(self) -> bool:
+        if self.stop is None:
+            return False
+        return self.stop.holds(list(self.record.evaluations("evaluated", "failed")), self.axes)
+
     def _check_feasible(self) -> None:
         evaluations: list[Evaluation[C]] = list(self.record.evaluations("evaluated", "rejected"))
         if any(e.comparable(self.axes) for e in evaluations) or not self.bounds or not evaluations:
@@ -243,4 +256,5 @@ class _Search(Generic[C]):
         self._check_feasible()
         history = tuple(self.record.evaluations("evaluated", "failed"))
         rejected = tuple(self.record.evaluations("rejected"))
-        return SearchResult(self.axes, ParetoFront.of(history, self.axes), history, rejected, exhausted)
+        front = ParetoFront.of(history, self.axes)
+        return SearchResult(self.axes, front, history, rejected, exhausted, self._converged())
