@@ -16,9 +16,7 @@ from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import at_size, subset
 from mobinas.progress import Progress
-from mobinas.search.baseline import random_search
 from mobinas.search.constraints import BoundSpec
-from mobinas.search.record import derived_seed
 from mobinas.search.study import pareto_search
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.history import SupernetResult
@@ -26,7 +24,6 @@ from mobinas.train.splits import Splits
 from predictors.models.latency import LatencyPredictor
 
 STUDY = "study.journal"
-RANDOM_STUDY = "random.journal"
 
 
 def search_front(
@@ -57,9 +54,9 @@ def search_front(
     config = job.config
     return pareto_search(
         space,
-        _judge(job, splits, supernet),
+        judge_of(job, splits, supernet),
         OBJECTIVES,
-        constraints=_constraints(job),
+        constraints=constraints_of(job),
         n_trials=config.search.trials,
         sampler=config.search.sampler,
         seed=config.seed,
@@ -73,25 +70,8 @@ def search_front(
     )
 
 
-def search_at_random(
-    job: Job, space: SearchSpace, splits: Splits, predictor: LatencyPredictor, supernet: ElasticSupernet
-) -> SearchResult[Architecture] | None:
-    """Uniform draws over encodings, judged as the search's candidates are; None where none are asked."""
-    if not job.config.search.baseline_trials:
-        return None
-    return random_search(
-        space,
-        _judge(job, splits, supernet),
-        OBJECTIVES,
-        constraints=_constraints(job),
-        n_trials=job.config.search.baseline_trials,
-        seed=derived_seed(job.config.seed, "random search"),
-        storage=job.folder.path / RANDOM_STUDY,
-        prefilter=lambda architecture: known_values(architecture, predictor),
-    )
-
-
-def _constraints(job: Job) -> dict[str, BoundSpec]:
+def constraints_of(job: Job) -> dict[str, BoundSpec]:
+    """The latency budget, if there is one."""
     budget_s = job.config.max_latency_s
     return {} if budget_s is None else {"latency_s": ("<=", budget_s)}
 
@@ -141,9 +121,10 @@ def known_values(architecture: Architecture, predictor: LatencyPredictor) -> dic
     }
 
 
-def _judge(
+def judge_of(
     job: Job, splits: Splits, supernet: ElasticSupernet
 ) -> Callable[[Architecture], Mapping[str, Value]]:
+    """What answers with an architecture's accuracy by inherited weights, on `select`."""
     section, seed = job.config.search, job.config.seed
     calibration = subset(splits.training, section.calibration_images, seed).to(job.device)
     select = subset(splits.select, section.select_images, seed).to(job.device)

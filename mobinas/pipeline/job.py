@@ -112,10 +112,11 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 
 def _run_steps(job: "Job") -> None:
+    from mobinas.pipeline.comparisons import compare
     from mobinas.pipeline.confirm import confirm, open_test
     from mobinas.pipeline.context import Contender
     from mobinas.pipeline.export import export_contenders
-    from mobinas.pipeline.front import search_at_random, search_front
+    from mobinas.pipeline.front import search_front
     from mobinas.pipeline.load import genotypes_of, load, space_of
     from mobinas.pipeline.profile import profile
     from mobinas.pipeline.qualify import choose_finalists
@@ -135,7 +136,7 @@ def _run_steps(job: "Job") -> None:
         supernet = elastic(job, space, splits, cells, progress)
     with next(steps) as progress:
         searched = search_front(job, space, splits, predictor, cells, supernet, given, progress)
-        drawn = search_at_random(job, space, splits, predictor, supernet)
+        compared = compare(job, space, splits, predictor, supernet, searched)
     resolution = job.config.train.baseline_resolution or max(space.resolutions)
     baselines = tuple(Contender(name, name, resolution) for name in job.config.train.baselines)
     with next(steps) as progress:
@@ -149,4 +150,4 @@ def _run_steps(job: "Job") -> None:
     with next(steps) as progress:
         tested = open_test(job, contenders, bundles, splits, progress)
         n_select = len(splits.select)
-        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched, drawn, space)
+        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched, compared, space)
