@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mobinas.config import JobConfig, load_config
     from mobinas.errors import Infeasible, MobinasError
     from mobinas.metrics.objective import Objective
+    from mobinas.pipeline.family import search_family
     from mobinas.pipeline.front_file import Front, FrontRow, load_front
     from mobinas.pipeline.job import run
     from mobinas.search.choice_space import ChoiceSpace
@@ -48,6 +49,7 @@ _HOME = {
     "pareto_search": "mobinas.search.study",
     "published": "mobinas.arch.genotype",
     "run": "mobinas.pipeline.job",
+    "search_family": "mobinas.pipeline.family",
 }
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "pareto_search",
     "published",
     "run",
+    "search_family",
 ]
 
 
