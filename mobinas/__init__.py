@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from mobinas.arch.genotype import Cell, Edge, Genotype, published
     from mobinas.arch.space import SearchSpace
     from mobinas.config import JobConfig, load_config
-    from mobinas.errors import MobinasError
+    from mobinas.errors import Infeasible, MobinasError
+    from mobinas.metrics.objective import Objective
+    from mobinas.pipeline.family import search_family
     from mobinas.pipeline.front_file import Front, FrontRow, load_front
     from mobinas.pipeline.job import run
+    from mobinas.search.choice_space import ChoiceSpace
+    from mobinas.search.study import pareto_search
     from mobinas.targets.target import Target
     from predictors.measure import measure
     from predictors.models.adapted import AdaptedPredictor
@@ -26,21 +30,26 @@ _HOME = {
     "Architecture": "mobinas.arch.architecture",
     "Cell": "mobinas.arch.genotype",
     "CellBody": "mobinas.arch.architecture",
+    "ChoiceSpace": "mobinas.search.choice_space",
     "Edge": "mobinas.arch.genotype",
     "Front": "mobinas.pipeline.front_file",
     "FrontRow": "mobinas.pipeline.front_file",
     "Genotype": "mobinas.arch.genotype",
+    "Infeasible": "mobinas.errors",
     "JobConfig": "mobinas.config",
     "LatencyPredictor": "predictors.models.latency",
     "MobinasError": "mobinas.errors",
+    "Objective": "mobinas.metrics.objective",
     "SearchSpace": "mobinas.arch.space",
     "Target": "mobinas.targets.target",
     "Task": "mobinas.arch.architecture",
     "load_config": "mobinas.config",
     "load_front": "mobinas.pipeline.front_file",
     "measure": "predictors.measure",
+    "pareto_search": "mobinas.search.study",
     "published": "mobinas.arch.genotype",
     "run": "mobinas.pipeline.job",
+    "search_family": "mobinas.pipeline.family",
 }
 
 __all__ = [
@@ -48,21 +57,26 @@ __all__ = [
     "Architecture",
     "Cell",
     "CellBody",
+    "ChoiceSpace",
     "Edge",
     "Front",
     "FrontRow",
     "Genotype",
+    "Infeasible",
     "JobConfig",
     "LatencyPredictor",
     "MobinasError",
+    "Objective",
     "SearchSpace",
     "Target",
     "Task",
     "load_config",
     "load_front",
     "measure",
+    "pareto_search",
     "published",
     "run",
+    "search_family",
 ]
 
 

@@ -117,6 +117,15 @@ class SearchSection(_Section):
 
     trials: int = Field(100, ge=2)
     sampler: str = "nsga2"
+    baseline_trials: int = Field(
+        24, ge=0, description="random architectures judged alike, to compare with; 0 for none"
+    )
+    attribution_trials: int = Field(
+        12, ge=0, description="random sizes, and random cells, around the knee; 0 for none"
+    )
+    stop_below: float | None = Field(
+        None, gt=0, lt=1, description="ends the search when an evaluation is to add less of the hypervolume"
+    )
     uniform: float = Field(0.5, ge=0, le=1, description="share of uniform in the first candidates")
     genotypes: tuple[str, ...] = Field((), description="published names or files, judged early on")
     calibration_images: int = Field(256, ge=8)

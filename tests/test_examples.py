@@ -17,7 +17,9 @@ def test_no_example_is_forgotten() -> None:
     assert {p.name for p in EXAMPLES.iterdir() if not p.name.startswith(("_", "."))} == {
         "another_device.py",
         "fashion_mnist.toml",
+        "front_search.py",
         "own_data.py",
+        "own_networks.py",
         "parallel_search.py",
         "pick_by_budget.py",
     }
@@ -55,3 +57,20 @@ def test_a_search_runs_under_torchrun() -> None:
 def test_another_device(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "another_device.py"), run_name="__main__")
     assert capsys.readouterr().out.count("give or take") == 3
+
+
+def test_front_search(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "front_search.py"), run_name="__main__")
+    *members, knee = capsys.readouterr().out.splitlines()
+    assert members and all("accuracy" in line and "p95_s" in line for line in members)
+    assert all(float(line.rsplit(" ", 1)[1]) <= 8000 for line in members)
+    assert knee.startswith("knee: {")
+
+
+def test_own_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["own_networks.py", str(tmp_path), "2"])
+    runpy.run_path(str(EXAMPLES / "own_networks.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and all(Path(path.strip()).is_file() for path in lines[1::2])

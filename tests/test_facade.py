@@ -3,6 +3,8 @@
 import importlib
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -41,3 +43,19 @@ def test_all_and_dir_agree() -> None:
     assert sorted(mobinas.__all__) == dir(mobinas)
     assert set(mobinas.__all__) == set(mobinas._HOME)
     assert importlib.import_module("mobinas").__version__
+
+
+def test_a_search_needs_only_the_facade() -> None:
+    from mobinas import ChoiceSpace, Infeasible, Objective, pareto_search
+
+    space = ChoiceSpace({"phone": (1, 2, 3), "watch": (3, 2, 1)})
+    names = ("phone_s", "watch_s", "memory_bytes")
+    axes = [Objective(name, "minimize") for name in names]
+
+    def evaluate(choices: Mapping[str, Any]) -> dict[str, float]:
+        return {"phone_s": choices["phone"], "watch_s": choices["watch"], "memory_bytes": 4}
+
+    result = pareto_search(space, evaluate, axes, n_trials=9)
+    assert [dict(e.candidate) for e in result.members] == [{"phone": 1, "watch": 1}]
+    with pytest.raises(Infeasible, match=r"phone_s <= 0 \(nearest: 1\)"):
+        pareto_search(space, evaluate, axes, n_trials=9, constraints={"phone_s": "<= 0"})

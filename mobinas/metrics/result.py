@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Generic
 
+from mobinas.metrics.convergence import hypervolume_curve
 from mobinas.metrics.evaluation import CandidateT, Evaluation
-from mobinas.metrics.front import ParetoFront, Reference, reference_losses
-from mobinas.metrics.hypervolume import hypervolume
+from mobinas.metrics.front import ParetoFront, Reference
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.score import DEFAULT_REFERENCE_S
 
@@ -20,6 +20,7 @@ class SearchResult(Generic[CandidateT]):
         history: Every candidate that was evaluated, in order; infeasible and failed ones too.
         rejected: Candidates that were known infeasible before any evaluation; they lack objectives.
         exhausted: Whether the search ended because no further (feasible) candidate was to be found.
+        converged: Whether it ended because one more evaluation would have added too little.
     """
 
     objectives: tuple[Objective, ...]
@@ -27,6 +28,7 @@ class SearchResult(Generic[CandidateT]):
     history: tuple[Evaluation[CandidateT], ...]
     rejected: tuple[Evaluation[CandidateT], ...] = ()
     exhausted: bool = False
+    converged: bool = False
 
     @property
     def members(self) -> tuple[Evaluation[CandidateT], ...]:
@@ -39,17 +41,7 @@ class SearchResult(Generic[CandidateT]):
 
     def hypervolume_curve(self, reference: Reference) -> tuple[float, ...]:
         """The front's hypervolume after each evaluation of the history."""
-        corner = reference_losses(reference, self.objectives)
-        curve: list[float] = []
-        points: list[tuple[float, ...]] = []
-        for evaluation in self.history:
-            if evaluation.comparable(self.objectives):
-                new = evaluation.losses(self.objectives)
-                if not any(all(a <= b for a, b in zip(old, new, strict=True)) for old in points):
-                    points = [p for p in points if not all(a <= b for a, b in zip(new, p, strict=True))]
-                    points.append(new)
-            curve.append(hypervolume(points, corner))
-        return tuple(curve)
+        return hypervolume_curve(self.history, self.objectives, reference)
 
     def knee(self) -> Evaluation[CandidateT]:
         """See `ParetoFront.knee`."""

@@ -16,6 +16,7 @@ from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import at_size, subset
 from mobinas.progress import Progress
+from mobinas.search.constraints import BoundSpec
 from mobinas.search.study import pareto_search
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.history import SupernetResult
@@ -51,23 +52,28 @@ def search_front(
         Infeasible: No architecture within the latency budget was found.
     """
     config = job.config
-    budget_s = config.max_latency_s
-
     return pareto_search(
         space,
-        _judge(job, splits, supernet),
+        judge_of(job, splits, supernet),
         OBJECTIVES,
-        constraints={} if budget_s is None else {"latency_s": f"<= {budget_s!r}"},
+        constraints=constraints_of(job),
         n_trials=config.search.trials,
         sampler=config.search.sampler,
         seed=config.seed,
         storage=job.folder.path / STUDY,
         start=lambda rng: first_candidates(space, cells, given, config.search.uniform, rng),
+        stop_below=config.search.stop_below,
         # All corners at least: one cell of each op, and two sizes of each genotype.
         n_start=max(config.search.trials // 3, len(space.ops()) + 2 + 2 * len(given)),
         prefilter=lambda architecture: known_values(architecture, predictor),
         progress=progress,
     )
+
+
+def constraints_of(job: Job) -> dict[str, BoundSpec]:
+    """The latency budget, if there is one."""
+    budget_s = job.config.max_latency_s
+    return {} if budget_s is None else {"latency_s": ("<=", budget_s)}
 
 
 def first_candidates(
@@ -115,9 +121,10 @@ def known_values(architecture: Architecture, predictor: LatencyPredictor) -> dic
     }
 
 
-def _judge(
+def judge_of(
     job: Job, splits: Splits, supernet: ElasticSupernet
 ) -> Callable[[Architecture], Mapping[str, Value]]:
+    """What answers with an architecture's accuracy by inherited weights, on `select`."""
     section, seed = job.config.search, job.config.seed
     calibration = subset(splits.training, section.calibration_images, seed).to(job.device)
     select = subset(splits.select, section.select_images, seed).to(job.device)

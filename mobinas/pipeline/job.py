@@ -112,6 +112,7 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 
 def _run_steps(job: "Job") -> None:
+    from mobinas.pipeline.comparisons import compare
     from mobinas.pipeline.confirm import confirm, open_test
     from mobinas.pipeline.context import Contender
     from mobinas.pipeline.export import export_contenders
@@ -135,6 +136,7 @@ def _run_steps(job: "Job") -> None:
         supernet = elastic(job, space, splits, cells, progress)
     with next(steps) as progress:
         searched = search_front(job, space, splits, predictor, cells, supernet, given, progress)
+        compared = compare(job, space, splits, predictor, supernet, searched)
     resolution = job.config.train.baseline_resolution or max(space.resolutions)
     baselines = tuple(Contender(name, name, resolution) for name in job.config.train.baselines)
     with next(steps) as progress:
@@ -148,4 +150,4 @@ def _run_steps(job: "Job") -> None:
     with next(steps) as progress:
         tested = open_test(job, contenders, bundles, splits, progress)
         n_select = len(splits.select)
-        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched, space)
+        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched, compared, space)

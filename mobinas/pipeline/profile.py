@@ -1,13 +1,16 @@
 """Step 2: networks measured on the target teach the latency predictor."""
 
 import random
+from collections.abc import Sequence
 
-import numpy as np
-
+from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import Infeasible, PredictorError, RunFolderError
+from mobinas.graph.cost import cost
+from mobinas.graph.lowering import lower
 from mobinas.pipeline.context import Job
 from mobinas.progress import Progress
+from mobinas.search.feasibility import feasibility
 from mobinas.targets.target import Target
 from predictors.measure import measure
 from predictors.models.latency import LatencyPredictor
@@ -16,7 +19,6 @@ from predictors.sampling import sample_for_profile
 
 MEASUREMENTS = "measurements.jsonl"
 _PREDICTOR = "predictor"
-_FEASIBILITY_SAMPLES = 2000
 
 
 def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredictor:
@@ -73,16 +75,32 @@ def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -
     budget_s = job.config.max_latency_s
     if budget_s is None:
         return
-    rng = random.Random(job.config.seed)
-    sampled = [space.sample(rng) for _ in range(_FEASIBILITY_SAMPLES)]
-    candidates = [*sampled, *space.single_op_architectures()]
-    latencies_s = predictor.predict(candidates).mean_s
-    fastest = int(np.argmin(latencies_s))
-    if latencies_s[fastest] > budget_s:
+
+    def known(architectures: Sequence[Architecture]) -> list[dict[str, float]]:
+        latencies_s = predictor.predict(architectures).mean_s
+        macs = [cost(lower(architecture)).macs for architecture in architectures]
+        return [{"latency_s": float(s), "macs": m} for s, m in zip(latencies_s, macs, strict=True)]
+
+    found = feasibility(
+        space,
+        known,
+        {"latency_s": ("<=", budget_s)},
+        seed=job.config.seed,
+        extremes=space.single_op_architectures(),
+    )
+    latency_s, macs = found.ranges["latency_s"], found.ranges["macs"]
+    if macs.allowed is None:
         raise Infeasible(
             f"max_latency_ms is {budget_s * 1e3:g}, but the fastest architecture of this space, "
-            f"{candidates[fastest].name}, needs about {latencies_s[fastest] * 1e3:.3f} ms; "
+            f"{latency_s.lowest.name}, needs about {latency_s.low * 1e3:.3f} ms; "
             "raise the budget, or give smaller resolutions, depths or widths"
         )
-    share = float(np.mean(latencies_s[: len(sampled)] <= budget_s))
-    job.reporter.note(f"{share:.0%} of the space meets the latency budget of {budget_s * 1e3:g} ms")
+    low, high = found.share_bounds
+    job.reporter.note(
+        f"{found.share:.0%} of the space ({low:.0%} to {high:.0%}) meets the latency budget of "
+        f"{budget_s * 1e3:g} ms; it reaches from {latency_s.low * 1e3:.3g} to {latency_s.high * 1e3:.3g} ms"
+    )
+    job.reporter.note(
+        f"the largest found has {macs.high * 1e-6:.3g} million multiply-adds, the largest within the budget "
+        f"{macs.allowed[1] * 1e-6:.3g} million"
+    )

@@ -9,14 +9,17 @@ from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import SearchSection
 from mobinas.files import write_atomic
+from mobinas.metrics.convergence import hypervolume_band
 from mobinas.metrics.interval import proportion_interval
 from mobinas.metrics.result import SearchResult
+from mobinas.pipeline.comparisons import Comparisons
 from mobinas.pipeline.confirm import FrozenFront, TestResult, score_of
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front_file import FRONT_FILE, FrontRow, write_front
 from mobinas.pipeline.predictor_pictures import predictor_info, primitives_info
 from mobinas.pipeline.run_folder import JOB_FILE
 from mobinas.pipeline.train import training_losses
+from mobinas.pipeline.why_info import corner_of, why_info
 from mobinas.report.cells import draw_cell_picture
 from mobinas.report.curves import CurvesInfo, draw_curves, hypervolume_panel, supernet_panels, training_panel
 from mobinas.report.figures import png
@@ -25,6 +28,7 @@ from mobinas.report.models import Kind, ModelRow
 from mobinas.report.predictor import PredictedPoint, PredictorInfo, draw_predictor
 from mobinas.report.primitives import draw_primitives
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff
+from mobinas.report.why import draw_why
 from mobinas.supernet.history import SupernetResult
 from predictors.models.latency import LatencyPredictor
 from predictors.runners import runner_for
@@ -41,6 +45,7 @@ def write_results(
     predictor: LatencyPredictor,
     cells: SupernetResult,
     searched: SearchResult[Architecture],
+    compared: Comparisons,
     space: SearchSpace,
 ) -> None:
     """Writes `front.csv`, `plots/` and `report.html`; cheap, so always made anew."""
@@ -55,7 +60,7 @@ def write_results(
         _model_row(job, contender, frozen, tested[contender.name], n_select, predicted_s, searched, dominated)
         for contender in contenders
     )
-    info = _report(job, models, frozen, by_name, predictor, cells, searched, space)
+    info = _report(job, models, frozen, by_name, predictor, cells, searched, compared, space)
     _draw(job, info)
     write_report(info, job.folder.path / "report.html")
     # The table comes last: where it stands, the run is finished.
@@ -159,6 +164,7 @@ def _report(
     predictor: LatencyPredictor,
     cells: SupernetResult,
     searched: SearchResult[Architecture],
+    compared: Comparisons,
     space: SearchSpace,
 ) -> ReportInfo:
     config = job.config
@@ -174,8 +180,9 @@ def _report(
             max_latency_s=config.max_latency_s,
         ),
         cells=(*(CellsInfo(name, genotype) for name, genotype in genotypes),),
-        searched=_searched(job, searched, cells),
-        panels=_panels(job, by_name, cells, searched, front[0].name),
+        searched=_searched(job, searched, compared, cells),
+        panels=_panels(job, by_name, cells, searched, compared, front[0].name),
+        why=why_info(searched, compared, space, config.seed),
         predictor=_predictor_info(predictor, models),
         primitives=primitives_info(predictor, space),
         doubts=_doubts(frozen),
@@ -192,13 +199,17 @@ def _report(
 
 
 def _searched(
-    job: Job, searched: SearchResult[Architecture], cells: SupernetResult
+    job: Job,
+    searched: SearchResult[Architecture],
+    compared: Comparisons,
+    cells: SupernetResult,
 ) -> tuple[tuple[str, str], ...]:
     section = job.config.supernet
     return (
         ("cells", f"{section.method}, {len(cells.history)} epochs{_events(cells)}"),
         ("elastic supernet", f"{section.elastic_epochs} epochs, every depth, width and resolution"),
-        ("front", f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"),
+        ("front", _front_words(job, searched)),
+        ("random search", _random_words(compared)),
         ("shortlist", _shortlist_words(job.config.search)),
         ("training", f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"),
         ("latency", f"predicted in the search from {job.config.profile.networks} measured networks"),
@@ -207,6 +218,17 @@ def _searched(
 
 def _events(cells: SupernetResult) -> str:
     return "".join(f"; {event}" for event in cells.events)
+
+
+def _front_words(job: Job, searched: SearchResult[Architecture]) -> str:
+    words = f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"
+    return words + ("; it stopped as little more was to be expected" if searched.converged else "")
+
+
+def _random_words(compared: Comparisons) -> str:
+    if compared.at_random is None:
+        return "not run"
+    return f"{len(compared.at_random.history)} uniform draws judged alike, to compare with"
 
 
 def _shortlist_words(section: SearchSection) -> str:
@@ -220,6 +242,7 @@ def _panels(
     by_name: Mapping[str, Contender],
     cells: SupernetResult,
     searched: SearchResult[Architecture],
+    compared: Comparisons,
     pick: str,
 ) -> tuple[CurvesInfo, ...]:
     history = cells.history
@@ -227,8 +250,6 @@ def _panels(
         "weights part": [record.weight_loss for record in history],
         "alphas part": [float("nan") if r.alpha_loss is None else r.alpha_loss for r in history],
     }
-    slowest_s = max(e["latency_s"] for e in searched.history if "latency_s" in e.values)
-    volumes = searched.hypervolume_curve({"accuracy": 0.0, "latency_s": slowest_s})
     return (
         *supernet_panels(
             losses,
@@ -237,9 +258,16 @@ def _panels(
             [r.discretisation_gap for r in history],
             [r.expected_latency_s for r in history],
         ),
-        hypervolume_panel(range(1, len(volumes) + 1), volumes),
+        _hypervolume_panel(searched, compared),
         training_panel({name: training_losses(job, name) for name in by_name}, pick),
     )
+
+
+def _hypervolume_panel(searched: SearchResult[Architecture], compared: Comparisons) -> CurvesInfo:
+    corner, drawn = corner_of(searched, compared), compared.at_random
+    volumes = searched.hypervolume_curve(corner)
+    band = hypervolume_band(drawn.history, drawn.objectives, corner) if drawn else None
+    return hypervolume_panel(range(1, len(volumes) + 1), volumes, band)
 
 
 def _predictor_info(predictor: LatencyPredictor, models: Sequence[ModelRow]) -> PredictorInfo:
@@ -265,6 +293,8 @@ def _draw(job: Job, info: ReportInfo) -> None:
     pick = info.cells[0].genotype
     write_atomic(plots / "normal_cell.png", png(draw_cell_picture(pick.normal, "normal cell")))
     write_atomic(plots / "reduction_cell.png", png(draw_cell_picture(pick.reduction, "reduction cell")))
+    if info.why is not None and info.why.deciders:
+        write_atomic(plots / "why.png", png(draw_why(info.why)))
     if info.predictor is not None:
         write_atomic(plots / "predictor.png", png(draw_predictor(info.predictor)))
     if info.primitives is not None and not info.primitives.is_empty:

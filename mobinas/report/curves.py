@@ -3,12 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mobinas.errors import MobinasError
 from mobinas.graph.draw import spread
+from mobinas.metrics.convergence import Band
 from mobinas.report.figures import new_axes, style
 from mobinas.report.palette import GREY, MUTED, ORANGE, SERIES
 from mobinas.report.words import plain
@@ -18,13 +20,23 @@ _GAP = 0.085  # least distance between two names at the right border, as a share
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One named line; x ascending, y of the same length. Values that are not finite leave a gap."""
+    """One named line; x ascending, y of the same length. Values that are not finite leave a gap.
+
+    Attributes:
+        name: Written at its end.
+        x: Places.
+        y: Values.
+        band: Lower and upper ends of an interval around the line, of the same length.
+    """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    band: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
+        if self.band is not None and any(len(edge) != len(self.x) for edge in self.band):
+            raise MobinasError(f"the band of '{self.name}' does not have as many ends as there are x")
         if len(self.x) != len(self.y):
             raise MobinasError(f"series '{self.name}' has {len(self.x)} x and {len(self.y)} y; give as many")
 
@@ -123,12 +135,37 @@ def supernet_panels(
     return tuple(panel for panel in panels if not panel.is_empty)
 
 
-def hypervolume_panel(evaluations: Sequence[int], hypervolume: Sequence[float]) -> CurvesInfo:
-    """The panel of the front's hypervolume over the number of evaluated architectures."""
-    series = Series("hypervolume", tuple(map(float, evaluations)), tuple(map(float, hypervolume)))
+def hypervolume_panel(
+    evaluations: Sequence[int], hypervolume: Sequence[float], at_random: Band | None = None
+) -> CurvesInfo:
+    """The panel of the front's hypervolume over the number of evaluated architectures.
+
+    Args:
+        evaluations: Their numbers.
+        hypervolume: Of the search's front after each.
+        at_random: The same of random search, over many orders of its draws.
+    """
+    lines = [
+        Series(
+            "search" if at_random else "hypervolume",
+            tuple(map(float, evaluations)),
+            tuple(map(float, hypervolume)),
+        )
+    ]
     note = "A curve that is still climbing at its end says that a longer search would find more."
+    if at_random is not None:
+        x = tuple(float(k) for k in range(1, len(at_random.middle) + 1))
+        lines.append(Series("random search", x, at_random.middle, (at_random.low, at_random.high)))
+        note += (
+            f" Random search judged {len(x)} architectures alike; the band holds nine in ten orders of "
+            "its draws, which all end at the same front."
+        )
     return CurvesInfo(
-        "Hypervolume of the front found so far", "evaluated architectures", (series,), note=note, steps=True
+        "Hypervolume of the front found so far",
+        "evaluated architectures",
+        tuple(lines),
+        note=note,
+        steps=True,
     )
 
 
@@ -158,6 +195,9 @@ def draw_curves(info: CurvesInfo, axes: Axes | None = None) -> Axes:
         axes.grid(True, axis="y")
         for i, series in enumerate(info.series):
             colour, prominent = _look(info, i)
+            if series.band is not None:
+                step: Literal["post"] | None = "post" if info.steps else None
+                axes.fill_between(series.x, *series.band, step=step, color=colour, alpha=0.2, linewidth=0)
             axes.plot(
                 series.x,
                 series.y,

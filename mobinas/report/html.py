@@ -15,6 +15,7 @@ from mobinas.report.palette import css_variables
 from mobinas.report.predictor import PredictorInfo
 from mobinas.report.primitives import PrimitivesInfo
 from mobinas.report.tradeoff import TradeoffInfo
+from mobinas.report.why import WhyInfo, why
 from mobinas.report.words import plain
 
 # Names in a report come from data; should one ever slip through unescaped, the page still runs no script
@@ -42,6 +43,7 @@ class ReportInfo:
         panels: Curves of the search and the training; empty ones are left out.
         predictor: The latency predictor's held-out report.
         primitives: What single ops cost on the target.
+        why: What decided about the front.
         doubts: Further sentences on what to distrust, such as a guard that acted.
         machine: Machine and versions: (name, value) in order.
         command: The command that makes this run again.
@@ -58,6 +60,7 @@ class ReportInfo:
     panels: tuple[CurvesInfo, ...] = ()
     predictor: PredictorInfo | None = None
     primitives: PrimitivesInfo | None = None
+    why: WhyInfo | None = None
     doubts: tuple[str, ...] = ()
     machine: tuple[tuple[str, str], ...] = ()
     command: str = ""
@@ -104,6 +107,7 @@ def render_report(info: ReportInfo) -> str:
         sections.table(info.tradeoff),
         sections.doubts(info.tradeoff.models, info.doubts),
         sections.cells(cells),
+        why(info.why),
         sections.searched(info.searched, info.panels),
         sections.predictor(info.predictor, info.primitives),
         sections.reproduce(info.machine, info.command),

@@ -16,6 +16,7 @@ from mobinas.metrics.result import SearchResult
 from mobinas.progress import Progress, silent
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
+from mobinas.search.feasibility import feasibility
 from mobinas.search.journal import STUDY_NAME, Journal
 from mobinas.search.judging import Judge, Numbers, checked_values
 from mobinas.search.local_workers import local_workers
@@ -24,9 +25,11 @@ from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
 from mobinas.search.shared import led, opened
+from mobinas.search.stopping import StopRule
 
 SCHEMA = 1
 SHARED_SCHEMA = "1, of workers"
+_DRAWS_BEFORE = 50
 DEFAULT_SAMPLER = "nsga2"
 DEFAULT_N_START = 24
 
@@ -42,6 +45,7 @@ def pareto_search(
     seed: int = 0,
     storage: Path | str | None = None,
     timeout_s: float | None = None,
+    stop_below: float | None = None,
     start: Callable[[random.Random], Iterable[C]] | None = None,
     n_start: int = DEFAULT_N_START,
     prefilter: Callable[[C], Numbers] | None = None,
@@ -69,6 +73,8 @@ def pareto_search(
         storage: File of the study (an Optuna journal); without one, nothing is kept. Or a
             ``postgresql://`` URL, whose search has workers.
         timeout_s: No evaluation begins after so many seconds.
+        stop_below: Ends the search early, once one more evaluation is expected to add less than this share
+            to the hypervolume, judged by the last 20 (`mobinas.metrics.convergence.expected_improvement`).
         start: Yields candidates to begin with, instead of uniform draws over encodings; each time anew, and
             the first one not yet seen is taken.
         n_start: How many evaluations precede the sampler's own proposals.
@@ -104,7 +110,9 @@ def pareto_search(
 
     def begun(store: Store | None) -> tuple[_Search[C], Proposer[C]]:
         record = Record(space, axes, store)
-        search = _Search(axes, bounds, prefilter, record)
+        stop = None if stop_below is None else StopRule(stop_below, n_start)
+        search = _Search(space, axes, bounds, prefilter, record, stop)
+        search.check_beforehand(seed)
         return search, Proposer(space, record, bounds, search.known, sampler, seed, start, n_start)
 
     if workers is None and "://" not in str(storage):
@@ -113,7 +121,7 @@ def pareto_search(
         exhausted = search.run(Judge(function, axes, bounds), proposer, n_trials, timeout_s, progress)
         return search.result(exhausted)
     count = 1 if workers is None else workers
-    _check_workers(count, tries, storage)
+    _check_workers(count, tries, storage, stop_below)
     name = function_name(evaluate)
     with opened(str(storage), study) as shared, led(shared, study):
         queue = open_queue(shared, study, space, axes, bounds, name, {**identity, "schema": SHARED_SCHEMA})
@@ -124,11 +132,13 @@ def pareto_search(
         return search.result(exhausted)
 
 
-def _check_workers(count: int, tries: int, storage: Path | str | None) -> None:
+def _check_workers(count: int, tries: int, storage: Path | str | None, stop_below: float | None) -> None:
     if storage is None:
         raise SearchError("workers need a storage: a file's path, or postgresql://...")
     if count < 0:
         raise SearchError(f"workers is {count}; it must be 0 or more")
+    if stop_below is not None:
+        raise SearchError("stop_below is for a search without workers; leave one of the two out")
     if tries < 1:
         raise SearchError(f"tries is {tries}; it must be at least 1")
 
@@ -155,10 +165,25 @@ def _check_settings(
 
 @dataclass(frozen=True, slots=True)
 class _Search(Generic[C]):
+    space: Space[C]
     axes: tuple[Objective, ...]
     bounds: tuple[Constraint, ...]
     prefilter: Callable[[C], Numbers] | None
     record: Record[C]
+    stop: StopRule | None
+
+    def check_beforehand(self, seed: int) -> None:
+        """Raises Infeasible where what the prefilter tells leaves no candidate; only at the beginning."""
+        if self.prefilter is None or self.record.entries:
+            return
+        told = self.known(self.space.build(lambda _name, options: options[0]))
+        bounds = {b.name: (b.relation, b.bound) for b in self.bounds if b.name in told}
+        if bounds:
+
+            def known(many: Sequence[C]) -> list[Mapping[str, Value]]:
+                return [self.known(candidate) for candidate in many]
+
+            feasibility(self.space, known, bounds, seed=seed, draws=_DRAWS_BEFORE, ends=False).check()
 
     def known(self, candidate: C) -> Mapping[str, Value]:
         """What the prefilter tells, checked."""
@@ -186,6 +211,8 @@ class _Search(Generic[C]):
         while (done := self.record.count("evaluated", "failed")) < n_trials:
             if timeout_s is not None and time.monotonic() - began >= timeout_s:
                 return False
+            if self._converged():
+                return False
             proposal = proposer.next()
             if proposal is None:
                 self._check_feasible()
@@ -209,6 +236,11 @@ class _Search(Generic[C]):
                 f"{type(error).__name__}: {error}"
             ) from error
 
+    def _converged(self) -> bool:
+        if self.stop is None:
+            return False
+        return self.stop.holds(list(self.record.evaluations("evaluated", "failed")), self.axes)
+
     def _check_feasible(self) -> None:
         evaluations: list[Evaluation[C]] = list(self.record.evaluations("evaluated", "rejected"))
         if any(e.comparable(self.axes) for e in evaluations) or not self.bounds or not evaluations:
@@ -226,4 +258,5 @@ class _Search(Generic[C]):
         self._check_feasible()
         history = tuple(self.record.evaluations("evaluated", "failed"))
         rejected = tuple(self.record.evaluations("rejected"))
-        return SearchResult(self.axes, ParetoFront.of(history, self.axes), history, rejected, exhausted)
+        front = ParetoFront.of(history, self.axes)
+        return SearchResult(self.axes, front, history, rejected, exhausted, self._converged())

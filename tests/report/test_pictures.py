@@ -6,6 +6,7 @@ import pytest
 
 from mobinas.arch.genotype import Cell, Edge, published
 from mobinas.errors import MobinasError
+from mobinas.metrics.convergence import Band
 from mobinas.report.cells import draw_cell_picture
 from mobinas.report.curves import (
     CurvesInfo,
@@ -87,3 +88,16 @@ def test_a_predictor_without_points_has_no_picture() -> None:
         draw_predictor(PredictorInfo((), n=0))
     with pytest.raises(MobinasError, match="above 0"):
         PredictedPoint(0.0, 1.0)
+
+
+def test_the_hypervolume_of_random_search_has_a_band() -> None:
+    band = Band((0.0, 0.1), (0.1, 0.2), (0.2, 0.2))
+    info = hypervolume_panel([1, 2, 3], [0.1, 0.3, 0.3], band)
+    axes = draw_curves(info)
+    assert [text.get_text() for text in axes.texts] == ["random search", "search"]
+    (filled,) = axes.collections
+    ys = filled.get_paths()[0].vertices[:, 1]
+    assert (ys.min(), ys.max()) == (0.0, 0.2)
+    assert "judged 2 architectures" in info.note
+    with pytest.raises(MobinasError, match="band of 'x'"):
+        Series("x", (1.0, 2.0), (1.0, 2.0), ((1.0,), (1.0, 2.0)))

@@ -315,7 +315,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> N
         ({"constraints": {"latency_s": "< 1"}}, "write it like '<= 0.008'"),
         ({"constraints": {"latency_s": "<= nan"}}, "write it like"),
         ({"constraints": {"latency_s": ("<=", "x")}}, "write it like"),
-        ({"sampler": "nsga"}, "unknown sampler 'nsga'; did you mean 'nsga2'"),
+        ({"sampler": "tp"}, "unknown sampler 'tp'; did you mean 'tpe'"),
         ({"n_trials": 0}, "n_trials is 0"),
         ({"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}}, "'accuracy' of .* is nan"),
         ({"evaluate": lambda c: {**answer(c), "accuracy": None}}, "must be a finite number"),

@@ -1,0 +1,74 @@
+"""What the report says about why the front is as it is."""
+
+from mobinas.arch.architecture import Architecture
+from mobinas.arch.space import SearchSpace
+from mobinas.errors import SearchError
+from mobinas.metrics.convergence import hypervolume_band
+from mobinas.metrics.evaluation import Evaluation
+from mobinas.metrics.objective import Objective
+from mobinas.metrics.result import SearchResult
+from mobinas.pipeline.comparisons import CELLS, SIZES, Comparisons
+from mobinas.pipeline.confirm import OBJECTIVES
+from mobinas.report.why import Decider, WhyInfo
+from mobinas.report.words import percent
+from mobinas.search.cell_features import cell_features
+from mobinas.search.importance import importances
+
+_READ = {"accuracy": "for accuracy", "latency_s": "for latency"}
+_VARIED = {SIZES: "the size of the knee alone", CELLS: "the cells of the knee alone"}
+
+
+def corner_of(searched: SearchResult[Architecture], compared: Comparisons) -> dict[str, float]:
+    """The reference point that all hypervolumes of a report have in common."""
+    return {
+        "accuracy": 0.0,
+        "latency_s": max(e["latency_s"] for e in _judged(searched, compared) if "latency_s" in e.values),
+    }
+
+
+def why_info(
+    searched: SearchResult[Architecture], compared: Comparisons, space: SearchSpace, seed: int
+) -> WhyInfo:
+    """Importances over all that was judged, and hypervolumes at equal numbers of evaluations."""
+    at_random = compared.at_random.history if compared.at_random else ()
+    judged = [e for e in (*searched.history, *at_random) if "accuracy" in e.values]
+    try:
+        deciders = tuple((_READ[axis.name], _deciders(judged, axis, space, seed)) for axis in OBJECTIVES)
+    except SearchError:
+        deciders = ()  # too few
+    return WhyInfo(deciders, len(judged), _parts(searched, compared))
+
+
+def _deciders(
+    judged: list[Evaluation[Architecture]], axis: Objective, space: SearchSpace, seed: int
+) -> tuple[Decider, ...]:
+    ops = space.ops()
+    found = importances(judged, lambda architecture: cell_features(architecture, ops), axis, seed=seed)
+    whole = sum(one.weight for one in found) or 1.0
+    return tuple(Decider(one.name, one.weight / whole, one.noise / whole) for one in found)
+
+
+def _parts(searched: SearchResult[Architecture], compared: Comparisons) -> tuple[tuple[str, str], ...]:
+    """Each as a share of what the whole search reached, at the fewest evaluations that all had."""
+    if not compared.around:
+        return ()
+    corner = corner_of(searched, compared)
+    whole = searched.hypervolume(corner)
+    results = {_VARIED[name]: result for name, result in compared.around.items()}
+    if compared.at_random is not None:
+        results["everything, at random"] = compared.at_random
+    k = min(len(result.history) for result in results.values())
+    if not whole or not k:
+        return ()
+    parts = []
+    for varied, result in results.items():
+        band = hypervolume_band(result.history, OBJECTIVES, corner)
+        low, middle, high = (edge[k - 1] / whole for edge in (band.low, band.middle, band.high))
+        spread = f" ({percent(low)} to {percent(high)} by order)" if high > low else ""
+        parts.append((varied, f"{percent(middle)} of the search's hypervolume{spread}"))
+    return (("evaluations of each", str(k)), ("around", searched.knee().candidate.name), *parts)
+
+
+def _judged(searched: SearchResult[Architecture], compared: Comparisons) -> list[Evaluation[Architecture]]:
+    others = (compared.at_random, *compared.around.values())
+    return [*searched.history, *(e for result in others if result is not None for e in result.history)]
