@@ -51,11 +51,15 @@ def file_lock(path: Path) -> JournalFileOpenLock:
 
 
 @contextlib.contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Silences Optuna's notices of new studies and experimental methods, for the duration of a call."""
+def quiet_optuna(least: int = logging.WARNING) -> Iterator[None]:
+    """Silences Optuna's notices of new studies and experimental methods, for the duration of a call.
+
+    Args:
+        least: The logging level from which on it may speak.
+    """
     logger = logging.getLogger("optuna")
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(max(level, least))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

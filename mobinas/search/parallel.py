@@ -1,6 +1,7 @@
 """A search by several processes: this one proposes and records, workers evaluate."""
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -112,7 +113,9 @@ class Lead(Generic[C]):
         while True:
             try:
                 late = timeout_s is not None and time.monotonic() - began >= timeout_s
-                if self._turn(n_trials, late, progress):
+                with quiet_optuna(logging.ERROR):
+                    done = self._turn(n_trials, late, progress)
+                if done:
                     return self._dry
                 time.sleep(_TURN_S)
             except self.shared.failures:

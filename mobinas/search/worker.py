@@ -1,5 +1,6 @@
 """A worker: takes candidates of a shared study and evaluates them, on any machine."""
 
+import logging
 import os
 import socket
 import time
@@ -150,8 +151,7 @@ class _Worker(Generic[C]):
             ValueError,
             optuna.exceptions.UpdateFinishedTrialError,
         )
-        with quiet_optuna():
-            optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with quiet_optuna(logging.ERROR):
             try:
                 if not hurry and not self._waiting():
                     return False

@@ -23,10 +23,10 @@ from mobinas.errors import SearchError
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.result import SearchResult
 from mobinas.search.choice_space import ChoiceSpace, fingerprint
-from mobinas.search.shared import led, opened
+from mobinas.search.shared import WORKER_KEY, led, opened
 from mobinas.search.space_file import space_from_json, space_to_json
 from mobinas.search.study import pareto_search
-from mobinas.search.worker import work
+from mobinas.search.worker import load_shared_study, work
 
 N = 24
 
@@ -191,17 +191,26 @@ def started(server: postgres.Postgres, study: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
+def wait_for_workers(server: postgres.Postgres, study: str, count: int) -> None:
+    until = time.monotonic() + 60
+    with opened(server.url(), study) as shared:
+        trials = load_shared_study(shared, study).get_trials
+        while len({t.user_attrs.get(WORKER_KEY) for t in trials(deepcopy=False)} - {None}) < count:
+            assert time.monotonic() < until, "all workers come to work"
+            time.sleep(0.2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "nsga2"])
 def test_two_of_four_killed_and_the_server_restarted(server: postgres.Postgres, sampler: str) -> None:
     found: list[SearchResult[Any]] = []
-    options = {"n_trials": 80, "sampler": sampler, "n_start": 10, "study": f"restart-{sampler}"}
+    options = {"n_trials": 100, "sampler": sampler, "n_start": 10, "study": f"restart-{sampler}"}
     leading = threading.Thread(target=lambda: found.append(search(server.url(), workers=0, **options)))
     leading.start()
     time.sleep(2)
     workers = [started(server, f"restart-{sampler}") for _ in range(4)]
     rng = random.Random(1)
-    time.sleep(4)
+    wait_for_workers(server, f"restart-{sampler}", 4)
     for worker in workers[:2]:
         time.sleep(rng.uniform(0, 2))
         worker.send_signal(signal.SIGKILL)
@@ -212,7 +221,7 @@ def test_two_of_four_killed_and_the_server_restarted(server: postgres.Postgres, 
     leading.join(timeout=120)
     assert found, "the search has ended"
     assert [worker.wait(timeout=30) for worker in workers[2:]] == [0, 0]
-    assert len(set(digests(found[0]))) == len(found[0].history) == 80
+    assert len(set(digests(found[0]))) == len(found[0].history) == 100
     assert not any(e.error for e in found[0].history)
     assert found[0].front == ParetoFront.of(found[0].history, AXES)
     again = search(server.url(), workers=0, **options)
