@@ -26,7 +26,8 @@ Numbers = Mapping[str, "float | Value"]
 
 SCHEMA = 1
 FAILURES_IN_A_ROW = 5
-DEFAULT_SAMPLER = "nsga2"
+# What it needs beside other samplers: benchmarks/front_search.py.
+DEFAULT_SAMPLER = "auto"
 DEFAULT_N_START = 24
 
 
