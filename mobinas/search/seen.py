@@ -52,9 +52,11 @@ class Seen:
         refused = [trial for trial in trials[last + 1 :] if trial.state == TrialState.FAIL]
         options: dict[str, tuple[Any, ...]] = {}
         for trial in told:
+            if trial.distributions.keys() <= options.keys():
+                continue
             for name, distribution in trial.distributions.items():
-                if name not in options and isinstance(distribution, CategoricalDistribution):
-                    options[name] = distribution.choices
+                if isinstance(distribution, CategoricalDistribution):
+                    options.setdefault(name, distribution.choices)
         points = _points(told, options)
         # Those refused may hold choices that no told trial has.
         known = _points([trial for trial in refused if trial.params.keys() <= options.keys()], options)
@@ -181,9 +183,10 @@ def _losses(study: Study, trials: Sequence[FrozenTrial]) -> Floats:
     signs = np.array([-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in study.directions])
     losses = np.array([trial.values for trial in trials], dtype=np.float64).reshape(len(trials), len(signs))
     names = study.metric_names or ()
+    needed = set(names)
     for row, trial in zip(losses, trials, strict=True):
         values = trial.user_attrs.get("mobinas:values")
-        if values is not None:
+        if values is not None and not values.keys() >= needed:
             row[[name not in values for name in names]] = np.nan
     return signs * losses
 

@@ -27,7 +27,10 @@ class TestMethods(MethodContract):
 
 
 class TestSamplers(SamplerContract):
-    @pytest.fixture(params=sampler_names())
+    # Optuna's GP takes a second a proposal, even for a handful of trials.
+    @pytest.fixture(
+        params=[pytest.param(n, marks=[pytest.mark.slow] if n == "gp" else []) for n in sampler_names()]
+    )
     def sampler(self, request: Any) -> str:
         return str(request.param)
 

@@ -209,7 +209,7 @@ def test_a_torn_model_is_made_again(finished: Path) -> None:
         ({"device": "cuda:99"}, MobinasError, "set device to 'auto'"),
         ({"max_latency_ms": 1e-5}, Infeasible, "the fastest architecture"),
         ({"supernet.method": "dart"}, MobinasError, "darts"),
-        ({"search.sampler": "nsga"}, MobinasError, "nsga2"),
+        ({"search.sampler": "nsg2"}, MobinasError, "nsga2"),
         ({"train.baselines": ["plain_cn"]}, MobinasError, "plain_cnn"),
         ({"space.ops": ["none"]}, ArchitectureError, "besides 'none'"),
         ({"space.resolutions": [10]}, ArchitectureError, "multiple of 4"),

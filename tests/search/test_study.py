@@ -57,7 +57,8 @@ def trace(result: SearchResult[Any]) -> list[tuple[str, bool, dict[str, Value]]]
 
 
 @pytest.mark.parametrize(
-    "sampler", [pytest.param(n, marks=[pytest.mark.slow] if n == "tpe" else []) for n in sampler_names()]
+    "sampler",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in ("gp", "tpe") else []) for n in sampler_names()],
 )
 def test_an_exhausted_space_gives_the_true_front(sampler: str) -> None:
     asked: Counter[str] = Counter()
@@ -282,7 +283,7 @@ def test_a_torn_last_line_is_forgotten(tmp_path: Path) -> None:
     ("change", "text"),
     [
         ({"seed": 1}, "its seed is 0, not 1"),
-        ({"sampler": "random"}, "its sampler is nsga2, not random"),
+        ({"sampler": "random"}, "its sampler is auto, not random"),
         ({"space": ChoiceSpace({"a": (0, 1), "b": (0.0, 1.0), "c": ("x",), "d": ("only",)})}, "its space"),
         ({"objectives": AXES[::-1]}, "its objectives"),
         ({"constraints": {"latency_s": "<= 0.1"}}, "its constraints"),
@@ -315,7 +316,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> N
         ({"constraints": {"latency_s": "< 1"}}, "write it like '<= 0.008'"),
         ({"constraints": {"latency_s": "<= nan"}}, "write it like"),
         ({"constraints": {"latency_s": ("<=", "x")}}, "write it like"),
-        ({"sampler": "tp"}, "unknown sampler 'tp'; did you mean 'tpe'"),
+        ({"sampler": "nsg2"}, "unknown sampler 'nsg2'; did you mean 'nsga2'"),
         ({"n_trials": 0}, "n_trials is 0"),
         ({"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}}, "'accuracy' of .* is nan"),
         ({"evaluate": lambda c: {**answer(c), "accuracy": None}}, "must be a finite number"),
