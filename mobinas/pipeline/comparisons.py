@@ -1,6 +1,6 @@
 """What the search is compared with: random draws, and random sizes or cells around its knee."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mobinas.arch.architecture import Architecture
@@ -23,7 +23,6 @@ from predictors.models.latency import LatencyPredictor
 SIZES, CELLS = "sizes", "cells"
 
 Result = SearchResult[Architecture]
-Judge = Callable[[Architecture], Mapping[str, Value]]
 
 
 @dataclass(frozen=True, slots=True)
