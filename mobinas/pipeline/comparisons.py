@@ -1,18 +1,20 @@
 """What the search is compared with: random draws, and random sizes or cells around its knee."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
+from mobinas.errors import Infeasible
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.front import constraints_of, judge_of, known_values
-from mobinas.search.attribution import search_around
+from mobinas.search.around import varied
 from mobinas.search.baseline import random_search
 from mobinas.search.cell_features import MACRO
+from mobinas.search.choice_space import Space
 from mobinas.search.record import derived_seed
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.train.splits import Splits
@@ -21,7 +23,6 @@ from predictors.models.latency import LatencyPredictor
 SIZES, CELLS = "sizes", "cells"
 
 Result = SearchResult[Architecture]
-Judge = Callable[[Architecture], Mapping[str, Value]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Comparisons:
     """Architectures that were judged as the search's were.
 
     Attributes:
-        at_random: Uniform draws over encodings.
-        around: By what varies, random draws around the knee; empty without.
+        at_random: Uniform draws over encodings; None where none were asked, or none meets the budget.
+        around: By what varies, random draws around the knee; likewise left out.
     """
 
     at_random: Result | None
@@ -51,33 +52,31 @@ def compare(
     def known(architecture: Architecture) -> Mapping[str, Value]:
         return known_values(architecture, predictor)
 
-    seed, constraints = derived_seed(job.config.seed, "comparisons"), constraints_of(job)
+    def random_alike(space: Space[Architecture], n: int, file: str) -> Result | None:
+        try:
+            return random_search(
+                space,
+                judge,
+                OBJECTIVES,
+                constraints=constraints_of(job),
+                n_trials=n,
+                seed=derived_seed(job.config.seed, file),
+                storage=job.folder.path / file,
+                prefilter=known,
+            )
+        except Infeasible:  # hardly anything is within the budget, and no draw found it
+            return None
+
     at_random = None
     if section.baseline_trials:
-        at_random = random_search(
-            space,
-            judge,
-            OBJECTIVES,
-            constraints=constraints,
-            n_trials=section.baseline_trials,
-            seed=seed,
-            storage=job.folder.path / "random.journal",
-            prefilter=known,
-        )
-    around: Mapping[str, Result] = {}
+        at_random = random_alike(space, section.baseline_trials, "random.journal")
+    around: dict[str, Result] = {}
     if section.attribution_trials:
         knee = searched.knee().candidate
-        sizes = [name for name in MACRO if name in space.encode(knee)]
-        around = search_around(
-            space,
-            judge,
-            OBJECTIVES,
-            knee,
-            {SIZES: sizes, CELLS: [name for name in space.encode(knee) if name not in MACRO]},
-            n_trials=section.attribution_trials,
-            constraints=constraints,
-            seed=seed,
-            folder=job.folder.path,
-            prefilter=known,
-        )
+        cells = [name for name in space.encode(knee) if name not in MACRO]
+        for name, free in ((SIZES, MACRO), (CELLS, cells)):
+            part = varied(space, knee, free)
+            found = random_alike(part, section.attribution_trials, f"around-{name}.journal")
+            if found is not None:
+                around[name] = found
     return Comparisons(at_random, around)

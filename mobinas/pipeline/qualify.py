@@ -7,6 +7,7 @@ measures it on any run). So half of the shortlist comes from inherited accuracie
 the whole latency range; a short training judges.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from mobinas.progress import Progress
 from mobinas.search.finalists import finalists
 from mobinas.train.splits import Splits
 
+_KEPT = "qualified"
 _SIZE = (Objective("params", "maximize"), Objective("latency_s", "minimize", "s"))
 
 
@@ -55,6 +57,13 @@ def shortlist(searched: SearchResult[Architecture], n: int) -> tuple[Evaluation[
     return tuple({e.candidate.digest: e for e in (*by_accuracy, *by_size)}.values())
 
 
+def tuned_accuracies(job: Job, searched: SearchResult[Architecture]) -> dict[str, float]:
+    """By name, the accuracies of the shortlist after its short training; empty where there was none."""
+    names = [evaluation.candidate.name for evaluation in searched.history]
+    files = {name: job.folder.path / _KEPT / f"{name}.json" for name in names}
+    return {name: float(json.loads(file.read_text())) for name, file in files.items() if file.exists()}
+
+
 def _with_accuracy(evaluation: Evaluation[Architecture], accuracy: float, n: int) -> Evaluation[Architecture]:
     values = {**evaluation.values, "accuracy": accuracy_value(accuracy, n, "tuned")}
     return replace(evaluation, values=values)
@@ -69,7 +78,7 @@ def _accuracies(
     # The weights are no longer random.
     gentle = replace(recipe, learning_rate=recipe.learning_rate / 2)
     candidates = Candidates.of(job, space, architectures, splits, training, gentle)
-    return judge_all(job, candidates, _qualify, "qualified", progress)
+    return judge_all(job, candidates, _qualify, _KEPT, progress)
 
 
 def _qualify(candidates: Candidates, file: str, progress: Progress) -> None:

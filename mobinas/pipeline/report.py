@@ -17,6 +17,7 @@ from mobinas.pipeline.confirm import FrozenFront, TestResult, score_of
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front_file import FRONT_FILE, FrontRow, write_front
 from mobinas.pipeline.predictor_pictures import predictor_info, primitives_info
+from mobinas.pipeline.qualify import tuned_accuracies
 from mobinas.pipeline.run_folder import JOB_FILE
 from mobinas.pipeline.train import training_losses
 from mobinas.pipeline.why_info import corner_of, why_info
@@ -182,7 +183,14 @@ def _report(
         cells=(*(CellsInfo(name, genotype) for name, genotype in genotypes),),
         searched=_searched(job, searched, compared, cells),
         panels=_panels(job, by_name, cells, searched, compared, front[0].name),
-        why=why_info(searched, compared, space, config.seed),
+        why=why_info(
+            searched,
+            compared,
+            space,
+            config.seed,
+            tuned_accuracies(job, searched),
+            {name: confirmed.accuracy for name, confirmed in frozen.confirmed.items()},
+        ),
         predictor=_predictor_info(predictor, models),
         primitives=primitives_info(predictor, space),
         doubts=_doubts(frozen),

@@ -1,5 +1,8 @@
 """What the report says about why the front is as it is."""
 
+import math
+from collections.abc import Mapping
+
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import SearchError
@@ -13,6 +16,7 @@ from mobinas.report.why import Decider, WhyInfo
 from mobinas.report.words import percent
 from mobinas.search.cell_features import cell_features
 from mobinas.search.importance import importances
+from mobinas.search.rungs import agreement
 
 _READ = {"accuracy": "for accuracy", "latency_s": "for latency"}
 _VARIED = {SIZES: "the size of the knee alone", CELLS: "the cells of the knee alone"}
@@ -27,16 +31,48 @@ def corner_of(searched: SearchResult[Architecture], compared: Comparisons) -> di
 
 
 def why_info(
-    searched: SearchResult[Architecture], compared: Comparisons, space: SearchSpace, seed: int
+    searched: SearchResult[Architecture],
+    compared: Comparisons,
+    space: SearchSpace,
+    seed: int,
+    tuned: Mapping[str, float],
+    trained: Mapping[str, float],
 ) -> WhyInfo:
-    """Importances over all that was judged, and hypervolumes at equal numbers of evaluations."""
+    """What decided, what sizes and cells reach alone, and how far each rung orders networks as the next.
+
+    Args:
+        searched: With inherited accuracies.
+        compared: Judged in the same way.
+        space: Of all of them.
+        seed: Shuffles and resamples.
+        tuned: Accuracies of the shortlist after a short training, by name.
+        trained: Accuracies of finalists, by name.
+    """
     at_random = compared.at_random.history if compared.at_random else ()
     judged = [e for e in (*searched.history, *at_random) if "accuracy" in e.values]
     try:
         deciders = tuple((_READ[axis.name], _deciders(judged, axis, space, seed)) for axis in OBJECTIVES)
     except SearchError:
         deciders = ()  # too few
-    return WhyInfo(deciders, len(judged), _parts(searched, compared))
+    inherited = {e.candidate.name: e["accuracy"] for e in judged}
+    rungs = (
+        ("order by inherited weights", inherited, tuned),
+        ("order after a short training", tuned, trained),
+    )
+    orders = tuple((title, _order(low, high, seed)) for title, low, high in rungs)
+    known = tuple((title, words) for title, words in orders if words)
+    return WhyInfo(deciders, len(judged), (*_parts(searched, compared), *known))
+
+
+def _order(low: Mapping[str, float], high: Mapping[str, float], seed: int) -> str:
+    names = sorted(low.keys() & high.keys())
+    found = agreement("", "accuracy", [low[n] for n in names], [high[n] for n in names], seed)
+    if not math.isfinite(found.tau):
+        return ""
+    return (
+        f"agrees with the next training's by Kendall's tau {found.tau:.2f} "
+        f"({found.low:.2f} to {found.high:.2f}) over {found.n} networks"
+    )
 
 
 def _deciders(

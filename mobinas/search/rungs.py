@@ -255,15 +255,14 @@ class _Ladder(Generic[C]):
         return [tuple(row) for row in np.array(columns).T.tolist()]
 
     def agreements(self, seed: int) -> tuple[Agreement, ...]:
-        rng = np.random.default_rng(seed)
         climbed = [c for c in self.climbers if c.level == self.top]
         return tuple(
-            _agreement(
+            agreement(
                 rung.name,
                 axis.name,
-                np.array([c.seen[level][axis.name] for c in climbed]),
-                np.array([c.seen[self.top][axis.name] for c in climbed]),
-                rng,
+                [c.seen[level][axis.name] for c in climbed],
+                [c.seen[self.top][axis.name] for c in climbed],
+                seed,
             )
             for level, rung in enumerate(self.rungs[: self.top])
             for axis in self.axes
@@ -301,15 +300,26 @@ def lower_ends(x: Array, y: Array, at: Array, confidence: float) -> Array:
     return ends
 
 
-def _agreement(rung: str, objective: str, low: Array, high: Array, rng: np.random.Generator) -> Agreement:
-    n = len(low)
+def agreement(
+    rung: str, objective: str, low: Sequence[float], high: Sequence[float], seed: int = 0
+) -> Agreement:
+    """How far the order on a rung is that on a higher one.
+
+    Args:
+        rung: Name of the lower one.
+        objective: Name of the objective.
+        low: Its values there.
+        high: Those of the same candidates on the higher rung.
+        seed: Resamples for the interval.
+    """
+    n, lows, highs = len(low), np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     if n < 3:
         return Agreement(rung, objective, math.nan, math.nan, math.nan, n)
-    draws = rng.integers(0, n, (_RESAMPLES, n))
-    taus = np.array([_tau(low[d], high[d]) for d in draws])
+    draws = np.random.default_rng(seed).integers(0, n, (_RESAMPLES, n))
+    taus = np.array([_tau(lows[d], highs[d]) for d in draws])
     taus = taus[np.isfinite(taus)]
     ends = np.quantile(taus, (0.025, 0.975)) if len(taus) else (math.nan, math.nan)
-    return Agreement(rung, objective, _tau(low, high), float(ends[0]), float(ends[1]), n)
+    return Agreement(rung, objective, _tau(lows, highs), float(ends[0]), float(ends[1]), n)
 
 
 def _tau(a: Array, b: Array) -> float:

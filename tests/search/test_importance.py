@@ -12,7 +12,8 @@ from mobinas.arch.genotype import published
 from mobinas.errors import SearchError
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import Objective
-from mobinas.search.attribution import search_around, varied
+from mobinas.search.around import varied
+from mobinas.search.baseline import random_search
 from mobinas.search.cell_features import cell_features, longest_path
 from mobinas.search.choice_space import Choices, ChoiceSpace
 from mobinas.search.importance import importances
@@ -78,9 +79,10 @@ def test_only_the_free_choices_vary() -> None:
 
 def test_a_front_is_attributed_to_what_makes_it() -> None:
     base = Choices({"a": 1, "b": "y", "idle": 0, "c": 0.2})
-    found = search_around(
-        SPACE, evaluate, (GAIN, PRICE), base, {"main": ("a", "c"), "rest": ("b", "idle")}, n_trials=12
-    )
+    found = {
+        name: random_search(varied(SPACE, base, free), evaluate, (GAIN, PRICE), n_trials=12)
+        for name, free in {"main": ("a", "c"), "rest": ("b", "idle")}.items()
+    }
     corner = {"gain": 0.0, "price": 6.0}
     assert {name: len(result.history) for name, result in found.items()} == {"main": 12, "rest": 12}
     assert found["main"].hypervolume(corner) > 2.5 * found["rest"].hypervolume(corner)
