@@ -28,9 +28,10 @@ def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list
         PredictorError: Shapes cannot be inferred, such as for an open image size.
         MeasurementError: This machine's runtime cannot execute the model.
     """
-    shapes = _shapes_of(model, batch)
     if block > 1:
+        check_sizes(model)
         return _executed(model, batch)
+    shapes = shapes_of(model, batch)
     readers = Counter(name for node in model.graph.node for name in node.input)
     weights = {tensor.name for tensor in model.graph.initializer}
     calls: list[Call] = []
@@ -69,11 +70,36 @@ def _executed(model: "onnx.ModelProto", batch: int) -> list[Call]:
     return [Call(*kernel[:4]) for kernel in trace(content, Target(batch=batch), runs=1)]
 
 
-def _shapes_of(model: "onnx.ModelProto", batch: int) -> dict[str, Sizes]:
+def check_sizes(model: "onnx.ModelProto") -> None:
+    """Refuses a model whose input is open in more than its batch.
+
+    Raises:
+        PredictorError: It is; the text names the open sizes.
+    """
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        opened = [d.dim_param or "?" for d in dims[1:] if not d.HasField("dim_value")]
+        if opened:
+            raise PredictorError(
+                f"input '{value.name}' has open sizes ({', '.join(opened)}); export the model with fixed sizes"
+            )
+
+
+def shapes_of(model: "onnx.ModelProto", batch: int = 1) -> dict[str, Sizes]:
+    """Shapes of all tensors of a model that can be inferred, by name.
+
+    Args:
+        model: Any of fixed image size.
+        batch: Images per inference; taken where the model leaves it open.
+
+    Raises:
+        PredictorError: Shapes cannot be inferred, such as for an open image size.
+    """
     import onnx
 
+    check_sizes(model)
     try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as error:
         # onnx raises its own InferenceError as well as plain RuntimeError.
         raise PredictorError(
@@ -82,10 +108,5 @@ def _shapes_of(model: "onnx.ModelProto", batch: int) -> dict[str, Sizes]:
     shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         dims = value.type.tensor_type.shape.dim
-        opened = [d.dim_param or "?" for d in dims[1:] if not d.HasField("dim_value")]
-        if opened and value.name in {v.name for v in inferred.input}:
-            raise PredictorError(
-                f"input '{value.name}' has open sizes ({', '.join(opened)}); export the model with fixed ones"
-            )
         shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else batch for d in dims)
     return shapes

@@ -24,6 +24,7 @@ from mobinas.graph.layers import (
     ReLU,
     Zeros,
 )
+from predictors.model_calls import shapes_of
 
 if TYPE_CHECKING:
     import onnx
@@ -199,7 +200,7 @@ def program_of_model(model: "onnx.ModelProto") -> Program:
     Raises:
         PredictorError: Its shapes cannot be inferred, such as for an open image size.
     """
-    shapes = _shapes_of(model)
+    shapes = shapes_of(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     steps: list[Step] = []
     place: dict[str, int] = {}
@@ -251,24 +252,3 @@ def _attribute(node: "onnx.NodeProto", name: str, default: Any) -> Any:
 
     found = next((a for a in node.attribute if a.name == name), None)
     return default if found is None else onnx.helper.get_attribute_value(found)
-
-
-def _shapes_of(model: "onnx.ModelProto") -> dict[str, tuple[int, ...]]:
-    import onnx
-
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception as error:
-        # onnx raises its own InferenceError as well as plain RuntimeError.
-        raise PredictorError(
-            f"the shapes of this model cannot be inferred: {error}".splitlines()[0]
-        ) from error
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
-    for value in inferred.input:
-        # The batch may be open, and counts as one image.
-        if any(not d.HasField("dim_value") for d in value.type.tensor_type.shape.dim[1:]):
-            raise PredictorError(f"input '{value.name}' has open sizes; export the model with fixed sizes")
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        dims = value.type.tensor_type.shape.dim
-        shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else 1 for d in dims)
-    return shapes

@@ -15,6 +15,7 @@ section 2.1.2), so a prediction stays a sum over kernels: each has one time.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -108,19 +109,31 @@ class KernelSum:
         """
         tau, std = self.times.predict(kernels)
         own, similar, kind, every, launch = self.deviations
-        pulls = dict(zip(self.kernels, self.pull.tolist(), strict=True))
-        correction = own**2 * np.array([pulls.get(kernel, 0.0) for kernel in kernels])
+        correction = own**2 * np.array([self._pulls.get(kernel, 0.0) for kernel in kernels])
         correction += every**2 * self.pull.sum()
-        launches = self.pull @ (_LAUNCH_S / (self.scale * self.times.predict(self.kernels)[0]))
-        correction += launch**2 * launches * _LAUNCH_S / (self.scale * tau)
-        there = _by_kind(self.kernels)
+        correction += launch**2 * self._launches * _LAUNCH_S / (self.scale * tau)
         for name, places in _by_kind(kernels).items():
-            if name in there:
-                pull = self.pull[there[name]]
-                near = smooth(_features(kernels, places), _features(self.kernels, there[name]), _LENGTH)
+            if name in self._support:
+                features, pull = self._support[name]
+                near = smooth(_features(kernels, places), features, _LENGTH)
                 correction[places] += similar**2 * (near @ pull) + kind**2 * pull.sum()
         # A correction below -1 would be a negative time.
         return self.scale * tau * np.maximum(1 + correction, 0.05), std
+
+    @cached_property
+    def _pulls(self) -> dict[Kernel, float]:
+        return dict(zip(self.kernels, self.pull.tolist(), strict=True))
+
+    @cached_property
+    def _launches(self) -> float:
+        """How strongly all networks together ask for the same time more for every kernel."""
+        return float(self.pull @ (_LAUNCH_S / (self.scale * self.times.predict(self.kernels)[0])))
+
+    @cached_property
+    def _support(self) -> dict[str, tuple[Floats, Floats]]:
+        """Features and pull of the kernels of each kind."""
+        by_kind = _by_kind(self.kernels)
+        return {kind: (_features(self.kernels, at), self.pull[at]) for kind, at in by_kind.items()}
 
 
 def network_covariance(fitted: KernelSum, networks: Sequence[Sequence[Kernel]]) -> Floats:

@@ -23,7 +23,7 @@ from predictors.models.fit import Fit
 from predictors.models.held_out import HeldOut
 from predictors.models.measured import fit_of, layout_of, timed_networks
 from predictors.models.report import Z_90, PredictorReport
-from predictors.networks import AnyModel, Layout, NetworkSums, kernels_of
+from predictors.networks import Adder, AnyModel, Layout, NetworkSums, kernels_of
 
 if TYPE_CHECKING:
     import onnx
@@ -164,12 +164,14 @@ class LatencyPredictor:
 
     def times_by_kind_s(self, models: Sequence[AnyModel]) -> Floats:
         """How each model's time divides into `predictors.kernels.KINDS`, in seconds: [n, len(KINDS)]."""
-        times = np.zeros((len(models), len(KINDS)))
-        for row, model in zip(times, models, strict=True):
-            kernels = kernels_of(model, self._sums.layout)
-            for kernel, seconds in zip(kernels, self.kernel_times_s(kernels), strict=True):
-                row[KINDS.index(kernel.kind.removesuffix("_blocked"))] += seconds
-        return times
+
+        def by_kind(kernels: Sequence[Kernel]) -> Floats:
+            kinds = [KINDS.index(kernel.kind.removesuffix("_blocked")) for kernel in kernels]
+            return self.kernel_times_s(kernels)[:, None] * np.eye(len(KINDS))[kinds]
+
+        adder = Adder(by_kind)
+        sums = [adder.sum_of(kernels_of(model, self._sums.layout)) for model in models]
+        return np.array(sums).reshape(len(models), len(KINDS))
 
     def adapt(
         self, models: Sequence[AnyModel], latencies_s: npt.ArrayLike, *, target: Target

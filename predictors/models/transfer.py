@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobinas.errors import PredictorError
+from predictors.models.kernel_times import smooth
 from predictors.structure import DEVICES, SCHEDULES, Structure
 
 Floats = npt.NDArray[np.float64]
@@ -123,10 +124,7 @@ class _Wiring:
 
     @staticmethod
     def covariance(a: Floats, b: Floats) -> Floats:
-        product = a @ b.T
-        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * product
-        smooth = np.exp(-np.maximum(squares, 0) / (2 * _LENGTH**2))
-        result: Floats = _LINEAR_SHARE * product + (1 - _LINEAR_SHARE) * smooth
+        result: Floats = _LINEAR_SHARE * (a @ b.T) + (1 - _LINEAR_SHARE) * smooth(a, b, _LENGTH)
         return result
 
 
