@@ -81,7 +81,7 @@ def check_sizes(model: "onnx.ModelProto") -> None:
         opened = [d.dim_param or "?" for d in dims[1:] if not d.HasField("dim_value")]
         if opened:
             raise PredictorError(
-                f"input '{value.name}' has open sizes ({', '.join(opened)}); export the model with fixed sizes"
+                f"input '{value.name}' has open sizes ({', '.join(opened)}); export it with fixed sizes"
             )
 
 
