@@ -1,5 +1,7 @@
 """Hypothesis strategies that all tests share."""
 
+import random
+
 from hypothesis import strategies as st
 
 from mobinas.arch.architecture import STEM_STRIDE, Architecture, CellBody, Task
@@ -68,3 +70,19 @@ def spaced_architectures() -> st.SearchStrategy[tuple[SearchSpace, Architecture]
     return spaces().flatmap(
         lambda space: st.randoms(use_true_random=False).map(lambda rng: (space, space.sample(rng)))
     )
+
+
+def renamed(cell: Cell, rng: random.Random) -> Cell:
+    """The same cell with its nodes, edges and concat in another order."""
+    left = list(range(N_INPUTS, N_INPUTS + len(cell.nodes)))
+    number_of = {0: 0, 1: 1}
+    nodes = []
+    while left:
+        ready = [n for n in left if all(e.source in number_of for e in cell.nodes[n - N_INPUTS])]
+        node = rng.choice(ready)
+        left.remove(node)
+        number_of[node] = N_INPUTS + len(nodes)
+        edges = [Edge(number_of[e.source], e.op) for e in cell.nodes[node - N_INPUTS]]
+        nodes.append(tuple(rng.sample(edges, len(edges))))
+    concat = [number_of[n] for n in cell.concat]
+    return Cell(tuple(nodes), tuple(rng.sample(concat, len(concat))))

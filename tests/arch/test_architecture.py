@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import architectures
-from test_genotype import renamed
+from strategies import architectures, renamed
 
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import Genotype, published

@@ -9,26 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import cells, genotypes
+from strategies import cells, genotypes, renamed
 
 from mobinas.arch.genotype import N_INPUTS, Cell, Edge, Genotype, digest_of, published, published_names
 from mobinas.errors import ArchitectureError
-
-
-def renamed(cell: Cell, rng: random.Random) -> Cell:
-    """The same cell with its nodes, edges and concat in another order."""
-    left = list(range(N_INPUTS, N_INPUTS + len(cell.nodes)))
-    number_of = {0: 0, 1: 1}
-    nodes = []
-    while left:
-        ready = [n for n in left if all(e.source in number_of for e in cell.nodes[n - N_INPUTS])]
-        node = rng.choice(ready)
-        left.remove(node)
-        number_of[node] = N_INPUTS + len(nodes)
-        edges = [Edge(number_of[e.source], e.op) for e in cell.nodes[node - N_INPUTS]]
-        nodes.append(tuple(rng.sample(edges, len(edges))))
-    concat = [number_of[n] for n in cell.concat]
-    return Cell(tuple(nodes), tuple(rng.sample(concat, len(concat))))
 
 
 def with_dead_node(cell: Cell) -> Cell:
