@@ -31,6 +31,9 @@ _MOVES = {
     "ReorderOutput": "reorder_output",
     "BatchNormalization": "batch_norm",
 }
+# What an activation within a convolution takes per element, relative to a clip.
+_EPILOGUES = {"": 0, "Clip": 1, "LeakyRelu": 1, "HardSigmoid": 2, "HardSwish": 2}
+_SLOW_EPILOGUE = 4
 _GLOBAL = {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean"}
 
 
@@ -76,6 +79,8 @@ class Kernel:
         pixels: Height times width of the result.
         taps: Of the window.
         stride: Along one axis.
+        epilogue: Of an activation within a convolution, 0 for none or a rectification, which is free: what it
+            takes per element, relative to a clip.
     """
 
     kind: str
@@ -88,6 +93,7 @@ class Kernel:
     pixels: int
     taps: int = 1
     stride: int = 1
+    epilogue: int = 0
 
 
 # What a kernel is described by beside its kind, as logarithms.
@@ -138,6 +144,7 @@ def _kernel(
     in_channels: int | None = None,
     taps: int = 1,
     stride: int = 1,
+    epilogue: int = 0,
 ) -> Kernel:
     channels = output[1] if len(output) > 1 else 1
     return Kernel(
@@ -151,6 +158,7 @@ def _kernel(
         pixels=prod(output[2:]),
         taps=taps,
         stride=stride,
+        epilogue=epilogue,
     )
 
 
@@ -176,6 +184,7 @@ def _conv(call: Call, blocked: str) -> Kernel:
         in_channels=channels,
         taps=taps,
         stride=_stride(image, call.output),
+        epilogue=_EPILOGUES.get(call.activation, _SLOW_EPILOGUE),
     )
 
 

@@ -41,12 +41,15 @@ class Call:
         inputs: Shapes of the inputs, weights among them.
         output: Shape of the (first) result.
         blocked: Whether it works on blocks of channels, or reorders to or from them.
+        activation: The operator of the model that a convolution applies to its result, where that is known
+            and takes time; rectification is free.
     """
 
     op: str
     inputs: tuple[Sizes, ...]
     output: Sizes
     blocked: bool = False
+    activation: str = ""
 
 
 @dataclass(slots=True)

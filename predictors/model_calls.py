@@ -1,6 +1,8 @@
 """The kernel calls of an ONNX model: as this machine's runtime executes it, or read from the file alone."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mobinas.errors import PredictorError
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
 
 _RECTIFIERS = {"Relu", "Clip", "LeakyRelu"}
 _NOTHING = {"Constant", "Identity", "Dropout"}
+# Applied to a convolution's result, in a pass of its own; alone, hard swish runs as two operators.
+_ACTIVATIONS = {"Clip", "LeakyRelu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh"}
+_ALONE = {"HardSwish": ("HardSwish", "HardSigmoid")}
+_WIDEST_BLOCK = 16
 
 
 def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list[Call]:
@@ -48,7 +54,8 @@ def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list
             producer[result] = before
             continue
         if follows and node.op_type in _RECTIFIERS and calls[before].op == "Conv":
-            calls[before] = Call("FusedConv", calls[before].inputs, calls[before].output)
+            free = node.op_type == "Relu"
+            calls[before] = replace(calls[before], op="FusedConv", activation="" if free else node.op_type)
             continue
         if node.op_type == "Conv" or node.op_type == "BatchNormalization":
             producer[result] = len(calls)
@@ -67,7 +74,58 @@ def _executed(model: "onnx.ModelProto", batch: int) -> list[Call]:
     from predictors.worker.trace import trace
 
     content = model.SerializeToString(deterministic=True)
-    return [Call(*kernel[:4]) for kernel in trace(content, Target(batch=batch), runs=1)]
+    return with_activations(model, [Call(*k[:4]) for k in trace(content, Target(batch=batch), runs=1)], batch)
+
+
+def with_activations(model: "onnx.ModelProto", calls: Sequence[Call], batch: int = 1) -> list[Call]:
+    """Adds the activations that convolutions have taken up, which the runtime's profiler does not show.
+
+    An activation behind a convolution that does not run on its own is within it. Of convolutions of equal
+    shapes, those that run first are taken to come first in the file.
+
+    Args:
+        model: What ran.
+        calls: As the profiler showed them.
+        batch: Images per inference; taken where the model leaves it open.
+
+    Raises:
+        PredictorError: Shapes cannot be inferred, such as for an open image size.
+    """
+    if not any(node.op_type in _ACTIVATIONS for node in model.graph.node):
+        return list(calls)
+    shapes = shapes_of(model, batch)
+    readers = defaultdict(list)
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    alone = Counter((call.op, _in_blocks(call.output)) for call in calls)
+    taken_up: dict[tuple[Sizes, ...], list[str]] = defaultdict(list)
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        end = node.output[0]
+        while [reader.op_type for reader in readers[end]] in (["BatchNormalization"], ["Add"]):
+            end = readers[end][0].output[0]
+        only = readers[end][0].op_type if len(readers[end]) == 1 else ""
+        output = _in_blocks(shapes.get(end, ()))
+        ran = next(((op, output) for op in _ALONE.get(only, (only,)) if alone[op, output]), None)
+        if ran:
+            alone[ran] -= 1
+        fused = only in _ACTIVATIONS and not ran
+        key = (_in_blocks(shapes.get(node.input[0], ())), shapes.get(node.input[1], ())[2:], output)
+        taken_up[key].append(only if fused else "")
+    result = []
+    for call in calls:
+        if call.op in ("Conv", "FusedConv"):
+            key = (_in_blocks(call.inputs[0]), call.inputs[1][2:], _in_blocks(call.output))
+            call = replace(call, activation=taken_up[key].pop(0) if taken_up[key] else "")
+        result.append(call)
+    return result
+
+
+def _in_blocks(sizes: Sizes) -> Sizes:
+    """Sizes with channels in whole blocks, equal for a plain value and the same in blocks."""
+    return (*sizes[:1], -(-sizes[1] // _WIDEST_BLOCK), *sizes[2:]) if len(sizes) > 1 else sizes
 
 
 def check_sizes(model: "onnx.ModelProto") -> None:

@@ -51,11 +51,19 @@ def kernels_of(model: "AnyModel", layout: Layout) -> list[Kernel]:
         graph = lower(model) if isinstance(model, Architecture) else model
         calls = calls_of_graph(graph, layout.block, layout.batch)
     else:
-        from predictors.runners.base import ModelFile
-
-        proto = ModelFile.of(model).load() if isinstance(model, Path) else model
-        calls = calls_of_model(proto, layout.block, layout.batch)
+        calls = calls_of_model(opened(model), layout.block, layout.batch)
     return [kernel_of(call) for call in calls]
+
+
+def opened(model: "Path | onnx.ModelProto") -> "onnx.ModelProto":
+    """A model in memory.
+
+    Raises:
+        MeasurementError: Not a model.
+    """
+    from predictors.runners.base import ModelFile
+
+    return ModelFile.of(model).load() if isinstance(model, Path) else model
 
 
 class Adder:

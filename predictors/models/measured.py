@@ -7,20 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mobinas.arch.architecture import Architecture
+from mobinas.graph.layers import Graph
 from mobinas.targets.measurement import Measurement
 from predictors.kernels import kernel_of
 from predictors.layout import Call
+from predictors.model_calls import with_activations
 from predictors.models.fit import Fit, Network
-from predictors.networks import AnyModel, Layout, kernels_of
+from predictors.networks import AnyModel, Layout, kernels_of, opened
 
 Floats = npt.NDArray[np.float64]
 
 # Measurements err beyond their own interval (the state of the machine), so none counts as exact.
 _FLOOR_STD = 0.02
-# onnxruntime's profiler adds this to each node: 1.6 us by regression of 300 cell networks' latencies on their
-# kernels' sum and number, 2.9 us of 120 generic ones. With it 94 / 99 % of cells were within 5 / 10 %,
-# without it 93 / 98 %.
-_PROFILING_S, _LEAST_S = 1.5e-6, 3e-7
+# What onnxruntime's profiler adds to each node where too few networks tell: 2.4 to 3.2 us on a server's core.
+_PROFILING_S, _MOST_PROFILING_S = 2.5e-6, 2e-5
+_FEW_NETWORKS = 20
+_LEAST_S = 3e-7
 
 
 def fit_of(networks: Sequence[Network], measurements: Sequence[Measurement]) -> Fit:
@@ -42,16 +45,38 @@ def timed_networks(
     layout: Layout,
 ) -> list[Network]:
     """Kernels of each measured model with their times; without a trace, times that are not numbers."""
-    return [_network(m, one, layout) for m, one in zip(models, measurements, strict=True)]
+    profiling_s = profiling_time_s(measurements)
+    return [_network(m, one, layout, profiling_s) for m, one in zip(models, measurements, strict=True)]
 
 
-def _network(model: AnyModel, measurement: Measurement, layout: Layout) -> Network:
+def profiling_time_s(measurements: Sequence[Measurement]) -> float:
+    """Seconds that the profiler adds to each node: traces are longer than latencies the more nodes there are.
+
+    The slope of trace over latency against nodes over latency (Theil, 1950; Sen, 1968), where there are
+    networks enough.
+    """
+    from scipy.stats import theilslopes
+
+    traced = [m for m in measurements if m.kernels]
+    if len(traced) < _FEW_NETWORKS:
+        return _PROFILING_S
+    longer = [sum(kernel.seconds for kernel in m.kernels) / m.median_s for m in traced]
+    nodes_per_s = [len(m.kernels) / m.median_s for m in traced]
+    if len(set(nodes_per_s)) == 1:
+        return _PROFILING_S
+    return float(np.clip(theilslopes(longer, nodes_per_s).slope, 0.0, _MOST_PROFILING_S))
+
+
+def _network(model: AnyModel, measurement: Measurement, layout: Layout, profiling_s: float) -> Network:
     if not measurement.kernels:
         return [(kernel, math.nan) for kernel in kernels_of(model, layout)]
-    times_s = [max(kernel.seconds - _PROFILING_S, _LEAST_S) for kernel in measurement.kernels]
+    times_s = [max(kernel.seconds - profiling_s, _LEAST_S) for kernel in measurement.kernels]
     # What is left of the profiler slows a network as a whole; what counts is how its time is divided.
     factor = measurement.median_s / sum(times_s)
-    kernels = [kernel_of(Call(*kernel[:4])) for kernel in measurement.kernels]
+    calls = [Call(*kernel[:4]) for kernel in measurement.kernels]
+    if not isinstance(model, Architecture | Graph):
+        calls = with_activations(opened(model), calls, layout.batch)
+    kernels = [kernel_of(call) for call in calls]
     return [(kernel, factor * seconds) for kernel, seconds in zip(kernels, times_s, strict=True)]
 
 

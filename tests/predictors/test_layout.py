@@ -1,7 +1,9 @@
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from mobinas.arch.architecture import Architecture, CellBody, Task
@@ -18,6 +20,7 @@ from predictors.kernels import Kernel, kernel_of
 from predictors.layout import Call, calls_of_graph
 from predictors.model_calls import calls_of_model
 from predictors.networks import Adder
+from predictors.onnx_net import OnnxNet
 from predictors.worker.trace import trace
 
 # Widths of whole blocks, of parts of blocks, below a block, and that no block layout takes.
@@ -130,3 +133,48 @@ def test_dead_operations_cost_nothing() -> None:
     models = [Architecture(CellBody(Genotype(cell, cell), 3, 8), 16, Task(10)) for cell in (dead, alive)]
     calls = [Counter(calls_of_graph(lower(model), block_here())) for model in models]
     assert calls[0] == calls[1] == Counter(executed(models[0]))
+
+
+def activated(activation: str) -> onnx.ModelProto:
+    """Two convolutions with an activation behind each, one more without, and one activation on a sum."""
+    net = OnnxNet(np.random.default_rng(0))
+
+    def after(x: str) -> str:
+        match activation:
+            case "Clip":
+                return net.node("Clip", [x, *net.bounds(0, 6)])
+            case "SiLU":
+                return net.node("Mul", [x, net.node("Sigmoid", [x])])
+            case _:
+                return net.node(activation, [x])
+
+    first = after(net.conv("image", 3, 16, 3, bias=True))
+    second = after(net.conv(first, 16, 16, 3, bias=True))
+    third = net.conv(second, 16, 16, 3, bias=True)
+    net.node("GlobalAveragePool", [after(net.node("Concat", [third, second], axis=1))])
+    return net.finished("activated", (3, 16, 16), (32, 1, 1))
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Clip", "HardSwish"])
+def test_activations_within_convolutions_are_known(activation: str) -> None:
+    within = "" if activation == "Relu" else activation
+    for block in {1, block_here()}:
+        calls = calls_of_model(activated(activation), block)
+        found = [call.activation for call in calls if call.op in ("Conv", "FusedConv")]
+        # Without blocks the file alone is read, and hard swish runs on its own.
+        assert found == ([within] * 2 if block > 1 or activation != "HardSwish" else [""] * 2) + [""]
+
+
+def test_what_reads_a_convolution_twice_is_not_within_it() -> None:
+    calls = calls_of_model(activated("SiLU"), block_here())
+    assert not any(call.activation for call in calls)
+
+
+def test_an_activation_within_a_convolution_makes_another_kernel() -> None:
+    image = (1, 16, 8, 8)
+    plain, clipped, swished = (
+        kernel_of(Call("Conv", (image, (16, 16, 3, 3)), image, True, activation))
+        for activation in ("", "Clip", "HardSwish")
+    )
+    assert plain.epilogue < clipped.epilogue < swished.epilogue
+    assert replace(swished, epilogue=0) == plain
