@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 MIN_MODELS = 8
-_FORMAT = 4
+_FORMAT = 5
 _JSON, _ARRAYS = "predictor.json", "arrays.npz"
 
 

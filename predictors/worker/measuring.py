@@ -19,7 +19,7 @@ from predictors.worker.energy import energy_of
 from predictors.worker.host import Waiting, bound_to
 from predictors.worker.memory import PeakMemory
 from predictors.worker.rounds import Block, Outcome, run_rounds
-from predictors.worker.timing import SessionTimer, Stopwatch, footprints, settled_s
+from predictors.worker.timing import SessionTimer, Stopwatch, footprints
 from predictors.worker.trace import trace
 
 _MIN_TRACE_RUNS = 8
@@ -141,13 +141,11 @@ def measure_group(
         timers, peaks = zip(*(_timer(model, beside, settings, plan) for model in models))
         warmups = [timer.warm_up() for timer in timers]
         waiting = Waiting()
-        lengths = {timer.reference_runs for timer in timers}
-        settled: list[dict[int, float]] = []
-        outcome = _outcome(timers, plan, progress, lambda: settled.append(settled_s(beside, lengths)))
+        outcome = _outcome(timers, plan, progress)
         waited = waiting.share()
         references = [
             tuple(_rounded(r.references[i], footprint) for r in outcome.rounds)
-            for i, footprint in enumerate(footprints(timers, settled))
+            for i, footprint in enumerate(footprints(timers))
         ]
         level_s = plan.reference_level_s or _level(references, settings.statistic)
         return [
@@ -168,10 +166,7 @@ def measure_group(
 
 
 def _outcome(
-    timers: Sequence[SessionTimer],
-    plan: MeasuringPlan,
-    progress: Callable[[int, int, str], None],
-    before_round: Callable[[], None],
+    timers: Sequence[SessionTimer], plan: MeasuringPlan, progress: Callable[[int, int, str], None]
 ) -> Outcome:
     def after_round(good: int, drift: float) -> None:
         progress(good, plan.rounds, f"{len(timers)} models, drift {drift:.1%}")
@@ -183,7 +178,6 @@ def _outcome(
         drift_tolerance=plan.drift_tolerance,
         rng=random.Random(plan.seed),
         after_round=after_round,
-        before_round=before_round,
     )
 
 

@@ -71,7 +71,6 @@ def run_rounds(
     drift_tolerance: float,
     rng: random.Random,
     after_round: Callable[[int, float], None] = lambda good, drift: None,
-    before_round: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Gives every model one block a round until enough rounds did not drift, or no repeats are left.
 
@@ -85,7 +84,6 @@ def run_rounds(
         drift_tolerance: A round whose drift exceeds this is repeated.
         rng: Shuffles the order of models in each round.
         after_round: Told the number of good rounds so far, and the last one's drift.
-        before_round: Called before each.
 
     Returns:
         The rounds with the least drift.
@@ -93,7 +91,6 @@ def run_rounds(
     done: list[Round] = []
     good = 0
     while good < rounds and len(done) < rounds + max_repeats:
-        before_round()
         done.append(_run_round(timers, rng))
         good += done[-1].drift <= drift_tolerance
         after_round(good, done[-1].drift)
