@@ -19,7 +19,7 @@ from predictors.worker.energy import energy_of
 from predictors.worker.host import Waiting, bound_to
 from predictors.worker.memory import PeakMemory
 from predictors.worker.rounds import Block, Outcome, run_rounds
-from predictors.worker.timing import SessionTimer, Stopwatch, footprints
+from predictors.worker.timing import SessionTimer, Stopwatch
 from predictors.worker.trace import trace
 
 _MIN_TRACE_RUNS = 8
@@ -143,10 +143,7 @@ def measure_group(
         waiting = Waiting()
         outcome = _outcome(timers, plan, progress)
         waited = waiting.share()
-        references = [
-            tuple(_rounded(r.references[i], footprint) for r in outcome.rounds)
-            for i, footprint in enumerate(footprints(timers))
-        ]
+        references = [tuple(_rounded(r.references[i]) for r in outcome.rounds) for i in range(len(models))]
         level_s = plan.reference_level_s or _level(references, settings.statistic)
         return [
             Timed(
@@ -235,9 +232,9 @@ def _kernels(
     return tuple(kernel._replace(seconds=round(speed * kernel.seconds, 9)) for kernel in kernels)
 
 
-def _rounded(block: Block, divisor: float = 1.0) -> Block:
+def _rounded(block: Block) -> Block:
     # A nanosecond is below the clock's overhead; more digits would only swell the log.
-    return tuple(round(seconds / divisor, 9) for seconds in block)
+    return tuple(round(seconds, 9) for seconds in block)
 
 
 def _level(references: Sequence[Sequence[Block]], statistic: str) -> float:

@@ -24,7 +24,7 @@ from predictors.runners.fake import FakeRunner, fake_latency_s
 from predictors.runners.local import LocalRunner
 from predictors.runners.reference import reference_model
 from predictors.sampling import sample_for_profile
-from predictors.worker.timing import SessionTimer, Stopwatch, footprints, tick_of, typical_low
+from predictors.worker.timing import SessionTimer, Stopwatch, tick_of
 
 SPACE = SearchSpace(Task(10, 1), (8, 16), (3, 4), (2, 4), (op_set("darts"),))
 MODELS = sample_for_profile(SPACE, 6, random.Random(0))
@@ -230,38 +230,6 @@ def test_every_other_block_has_a_new_session() -> None:
     timer.warm_up()
     seen = [round(1e3 * min(timer.block()[0]), 2) for _ in range(6)]
     assert seen == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
-
-
-def test_what_a_model_does_to_the_reference_is_told_apart_from_the_machine() -> None:
-    # The machine is twice as slow in the second turn, and a neighbour disturbs one look at the reference.
-    alone_s = ([1.0, 2.0, 1.0], [1.0, 2.0, 1.0], [1.0, 2.0, 1.7])
-    after_s = ([1.0, 2.0, 1.0], [1.6, 3.2, 1.6], [1.0, 2.0, 1.0])
-    timers = []
-    for alone, after in zip(alone_s, after_s, strict=True):
-        clock = [0.0]
-        timer = SessionTimer(stopwatch(clock, 1e-3, 1e-6), stopwatch(clock, 1e-3, 1e-6), 0.01)
-        timer.beside_s = list(zip(alone, after, strict=True))
-        timers.append(timer)
-    assert footprints(timers) == pytest.approx([1.0, 1.6, 1.0])
-
-
-def test_more_pairs_do_not_change_what_is_taken_for_a_footprint() -> None:
-    # Disturbances lengthen most samples; a shorter model has more of them, and so a faster fastest one.
-    rng = random.Random(0)
-    blocks = [(3, 6), (3, 60)]
-    ratios = []
-    for alone, after in blocks:
-        clock = [0.0]
-        timer = SessionTimer(stopwatch(clock, 1e-3, 1e-6), stopwatch(clock, 1e-3, 1e-6), 0.01)
-        timer.beside_s = [
-            (
-                typical_low([1 + rng.random() for _ in range(alone)]),
-                typical_low([1 + rng.random() for _ in range(after)]),
-            )
-            for _ in range(400)
-        ]
-        ratios.append(footprints([timer])[0])
-    assert ratios == pytest.approx([1.0, 1.0], abs=0.05)
 
 
 def test_a_clock_too_coarse_for_any_sample_is_told() -> None:
