@@ -1,6 +1,5 @@
 """A search by several processes: this one proposes and records, workers evaluate."""
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +9,12 @@ from typing import Any, Generic
 import mobinas
 from mobinas.errors import SearchError
 from mobinas.functions import is_function_name
-from mobinas.metrics.evaluation import C, Evaluation
+from mobinas.metrics.evaluation import C
 from mobinas.metrics.objective import Objective
 from mobinas.progress import Progress
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import Constraint
-from mobinas.search.journal import check_identity, new_study, quiet_optuna
+from mobinas.search.journal import IDENTITY_KEY, check_identity, new_study, quiet_optuna
 from mobinas.search.local_workers import LocalWorkers
 from mobinas.search.proposals import Proposer
 from mobinas.search.queue import STATE_KEY, Queue
@@ -26,7 +25,6 @@ from mobinas.search.worker import WORK_KEY
 
 TRIES = 3
 FAILURES_IN_A_ROW = 5
-_IDENTITY_KEY = "mobinas:identity"
 _TURN_S = 0.05
 _WATCH_EVERY_S = 1.0
 
@@ -67,9 +65,9 @@ def open_queue(
     with quiet_optuna():
         stored = {s.study_name: s.user_attrs for s in shared.storage.get_all_studies()}
         if name in stored:
-            check_identity(f"study '{name}' in {shared.where}", stored[name].get(_IDENTITY_KEY), identity)
+            check_identity(f"study '{name}' in {shared.where}", stored[name].get(IDENTITY_KEY), identity)
         study = new_study(objectives, shared.storage, name)
-        study.set_user_attr(_IDENTITY_KEY, dict(identity))
+        study.set_user_attr(IDENTITY_KEY, dict(identity))
         work = {
             "version": mobinas.__version__,
             "evaluate": evaluate,
@@ -156,16 +154,13 @@ class Lead(Generic[C]):
             if proposal is None:
                 self._dry = True
             elif proposal.broken:
-                text = "; ".join(f"breaks {constraint}" for constraint in proposal.broken)
-                evaluation = Evaluation(proposal.candidate, proposal.values, False, text)
-                self.record.add(proposal.trial, "rejected", evaluation, self.bounds)
+                self.record.reject(proposal, self.bounds)
             else:
                 self.record.reserve(proposal.trial, proposal.candidate, proposal.values)
                 wanted -= 1
 
     def _check_failures(self) -> None:
-        ended = [entry for entry in self.record.entries if entry.kind != "pending"]
-        failed = list(itertools.takewhile(lambda entry: entry.kind == "failed", reversed(ended)))
+        failed = self.record.trailing("failed", ended=True)
         if len(failed) >= FAILURES_IN_A_ROW:
             last = failed[0].evaluation
             raise SearchError(

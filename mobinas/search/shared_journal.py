@@ -15,9 +15,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial
 
-from mobinas.errors import RunFolderError, SearchError
+from mobinas.errors import SearchError
 from mobinas.files import cut_torn_line
-from mobinas.search.journal import file_lock
+from mobinas.search.journal import file_lock, reading
 from mobinas.search.shared import WORKER_KEY, fail
 
 
@@ -71,18 +71,12 @@ class SharedJournal:
         self.where = self.address = str(path)
         self.claiming = FileLock(self._folder / "claiming")
         self.leading = FileLock(self._folder / "leading")
-        try:
+        with reading(path):
             self._folder.mkdir(parents=True, exist_ok=True)
             if self.leading.acquire(wait=False):  # only where nobody writes
                 cut_torn_line(path)
                 self.leading.release()
             self.storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
-        except (ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
-            raise SearchError(
-                f"study file {path} is not a readable Optuna journal; move it away to start anew ({error})"
-            ) from error
-        except OSError as error:
-            raise RunFolderError(f"cannot open study file {path}: {error.strerror}") from error
 
     @contextmanager
     def working(self, worker: str) -> Iterator[None]:

@@ -219,9 +219,7 @@ class _Search(Generic[C]):
                 self._check_feasible()
                 return True
             if proposal.broken:
-                text = "; ".join(f"breaks {constraint}" for constraint in proposal.broken)
-                evaluation = Evaluation(proposal.candidate, proposal.values, False, text)
-                self.record.add(proposal.trial, "rejected", evaluation, self.bounds)
+                self.record.reject(proposal, self.bounds)
                 continue
             self._evaluate(judge, proposal)
             progress(done + 1, n_trials, proposal.candidate.name)
@@ -231,7 +229,7 @@ class _Search(Generic[C]):
         candidate = proposal.candidate
         kind, evaluation, error = judge(candidate, proposal.values)
         self.record.add(proposal.trial, kind, evaluation, self.bounds)
-        if error is not None and self.record.trailing("failed") >= FAILURES_IN_A_ROW:
+        if error is not None and len(self.record.trailing("failed")) >= FAILURES_IN_A_ROW:
             raise SearchError(
                 f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({candidate.name}) with "
                 f"{type(error).__name__}: {error}"
