@@ -1,6 +1,7 @@
 """What can be searched: any object of the Space protocol, and the plain one made of named choices."""
 
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from itertools import islice
@@ -126,6 +127,11 @@ def recorded(space: Space[C], choose: Chooser) -> tuple[C, dict[str, Any]]:
         return chosen[name]
 
     return space.build(note), chosen
+
+
+def uniformly(rng: random.Random) -> Chooser:
+    """Chooses each option with equal probability."""
+    return lambda _name, options: rng.choice(options)
 
 
 def enumerate_space(space: Space[C], limit: int) -> Iterator[tuple[C, dict[str, Any]]]:
