@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 from mobinas.errors import Infeasible, SearchError, did_you_mean
 from mobinas.functions import load_function
@@ -99,36 +99,84 @@ def pareto_search(
     axes = check_objectives(objectives)
     bounds = parse_constraints(constraints)
     _check_settings(axes, bounds, n_trials, n_start, sampler, prefilter is not None)
-    identity = {
-        "schema": SCHEMA,
-        "space": fingerprint(space),
-        "objectives": [asdict(axis) for axis in axes],
-        "constraints": [str(bound) for bound in bounds],
-        "sampler": sampler,
-        "seed": seed,
-        "n_start": n_start,
-    }
-
-    def begun(store: Store | None) -> tuple[_Search[C], Proposer[C]]:
-        record = Record(space, axes, store)
-        stop = None if stop_below is None else StopRule(stop_below, n_start)
-        search = _Search(space, axes, bounds, prefilter, record, stop)
-        search.check_beforehand(seed)
-        return search, Proposer(space, record, bounds, search.known, sampler, seed, start, n_start)
-
+    asked = _Asked(space, axes, bounds, sampler, seed, start, n_start, stop_below, prefilter)
+    budget = (n_trials, timeout_s, progress)
     if workers is None and "://" not in str(storage):
-        search, proposer = begun(Journal(Path(storage), axes, identity) if storage is not None else None)
-        function = load_function(evaluate, SearchError) if isinstance(evaluate, str) else evaluate
-        exhausted = search.run(Judge(function, axes, bounds), proposer, n_trials, timeout_s, progress)
-        return search.result(exhausted)
+        return _alone(asked, evaluate, storage, *budget)
     count = 1 if workers is None else workers
     _check_workers(count, tries, storage, stop_below)
-    name = function_name(evaluate)
-    with opened(str(storage), study) as shared, led(shared, study):
-        queue = open_queue(shared, study, space, axes, bounds, name, {**identity, "schema": SHARED_SCHEMA})
-        search, proposer = begun(queue)
+    return _with_workers(asked, function_name(evaluate), str(storage), study, count, tries, *budget)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[C]):
+    """What makes a search the one it is; see `pareto_search`."""
+
+    space: Space[C]
+    axes: tuple[Objective, ...]
+    bounds: tuple[Constraint, ...]
+    sampler: str
+    seed: int
+    start: Callable[[random.Random], Iterable[C]] | None
+    n_start: int
+    stop_below: float | None
+    prefilter: Callable[[C], Numbers] | None
+
+    def identity(self, schema: int | str) -> dict[str, Any]:
+        """Plain data that must be the same for every run on a storage."""
+        return {
+            "schema": schema,
+            "space": fingerprint(self.space),
+            "objectives": [asdict(axis) for axis in self.axes],
+            "constraints": [str(bound) for bound in self.bounds],
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "n_start": self.n_start,
+        }
+
+    def begun(self, store: Store | None) -> "tuple[_Search[C], Proposer[C]]":
+        """The search as far as the store holds it."""
+        record = Record(self.space, self.axes, store)
+        stop = None if self.stop_below is None else StopRule(self.stop_below, self.n_start)
+        search = _Search(self.space, self.axes, self.bounds, self.prefilter, record, stop)
+        search.check_beforehand(self.seed)
+        return search, Proposer(
+            self.space, record, self.bounds, search.known, self.sampler, self.seed, self.start, self.n_start
+        )
+
+
+def _alone(
+    asked: _Asked[C],
+    evaluate: Callable[[C], Numbers] | str,
+    storage: Path | str | None,
+    n_trials: int,
+    timeout_s: float | None,
+    progress: Progress,
+) -> SearchResult[C]:
+    identity = asked.identity(SCHEMA)
+    search, proposer = asked.begun(None if storage is None else Journal(Path(storage), asked.axes, identity))
+    function = load_function(evaluate, SearchError) if isinstance(evaluate, str) else evaluate
+    exhausted = search.run(Judge(function, asked.axes, asked.bounds), proposer, n_trials, timeout_s, progress)
+    return search.result(exhausted)
+
+
+def _with_workers(
+    asked: _Asked[C],
+    evaluate: str,
+    storage: str,
+    study: str,
+    count: int,
+    tries: int,
+    n_trials: int,
+    timeout_s: float | None,
+    progress: Progress,
+) -> SearchResult[C]:
+    with opened(storage, study) as shared, led(shared, study):
+        identity = asked.identity(SHARED_SCHEMA)
+        queue = open_queue(shared, study, asked.space, asked.axes, asked.bounds, evaluate, identity)
+        search, proposer = asked.begun(queue)
         with queue.ending(), local_workers(shared.address, study, count) as processes:
-            lead = Lead(shared, queue, search.record, proposer, bounds, processes, tries)
+            lead = Lead(shared, queue, search.record, proposer, asked.bounds, processes, tries)
             exhausted = lead.run(n_trials, timeout_s, progress)
         return search.result(exhausted)
 
