@@ -59,7 +59,7 @@ def run(
         front = run_job(config, out, reporter=console_reporter())
     except KeyboardInterrupt:
         # Typer itself would turn this into a bare "Aborted!" and exit code 1.
-        sys.stderr.write("mobinas: stopped; the same command continues from here\n")
+        _say("stopped; the same command continues from here")
         raise typer.Exit(130) from None
     if is_helper():
         return
@@ -135,6 +135,9 @@ def worker(
     idle_minutes: Annotated[
         float | None, typer.Option(help="Ends after so long without work; waits for ever without.", min=0)
     ] = None,
+    wait_minutes: Annotated[
+        float, typer.Option(help="So long for a server that does not run yet.", min=0)
+    ] = 2,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Joins a running search from any machine, and evaluates candidates until it ends."""
@@ -145,9 +148,9 @@ def worker(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     idle_s = None if idle_minutes is None else 60 * idle_minutes
     try:
-        done = work(storage, study, parent=parent, idle_s=idle_s)
+        done = work(storage, study, parent=parent, idle_s=idle_s, wait_s=60 * wait_minutes, say=_say)
     except KeyboardInterrupt:
-        sys.stderr.write("mobinas: stopped; the candidate is given to another worker\n")
+        _say("stopped; the candidate is given to another worker")
         raise typer.Exit(130) from None
     typer.echo(f"{done} evaluations; the search has ended")
 
@@ -157,10 +160,14 @@ app.command()(cli_targets.measure)
 app.command()(cli_targets.predict)
 
 
+def _say(text: str) -> None:
+    sys.stderr.write(f"mobinas: {text}\n")
+
+
 def main() -> None:
     """Runs the command; an expected error becomes one line and exit code 1."""
     try:
         app()
     except MobinasError as error:
-        sys.stderr.write(f"mobinas: {error}\n")
+        _say(str(error))
         sys.exit(1)

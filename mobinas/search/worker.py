@@ -26,10 +26,11 @@ from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
 from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
 from mobinas.search.record import stamp
-from mobinas.search.shared import WORKER_KEY, Shared, opened
+from mobinas.search.shared import WORKER_KEY, Shared, opened, unsaid
 from mobinas.search.space_file import space_from_json
 
 WORK_KEY = "mobinas:work"
+WAIT_S = 120.0
 _POLLS_S = (0.02, 0.5)
 
 
@@ -42,7 +43,15 @@ def worker_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def work(storage: str | Path, study: str, *, parent: int | None = None, idle_s: float | None = None) -> int:
+def work(
+    storage: str | Path,
+    study: str,
+    *,
+    parent: int | None = None,
+    idle_s: float | None = None,
+    wait_s: float = WAIT_S,
+    say: Callable[[str], None] = unsaid,
+) -> int:
     """Evaluates candidates of a search until it ends.
 
     Args:
@@ -50,6 +59,8 @@ def work(storage: str | Path, study: str, *, parent: int | None = None, idle_s: 
         study: The study's name.
         parent: A process of this machine without which there is no work.
         idle_s: Ends after so many seconds without anything to do.
+        wait_s: So long for a server that does not run yet.
+        say: Told when it waits.
 
     Returns:
         The number of candidates evaluated.
@@ -58,7 +69,7 @@ def work(storage: str | Path, study: str, *, parent: int | None = None, idle_s: 
         SearchError: A storage that cannot be used or has no such study, a study of another version, or an
             evaluate function that cannot be imported or answers what cannot be meant.
     """
-    with opened(storage, study) as shared:
+    with opened(storage, study, wait_s, say) as shared:
         worker: _Worker[Any] = _Worker.of(shared, load_shared_study(shared, study))
         with shared.working(worker.name):
             return worker.run(parent, idle_s)
