@@ -138,6 +138,13 @@ def worker(
     wait_minutes: Annotated[
         float, typer.Option(help="So long for a server that does not run yet.", min=0)
     ] = 2,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            help="Where this machine finds the folder (or s3://bucket/prefix) for files, if elsewhere.",
+            metavar="WHERE",
+        ),
+    ] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Joins a running search from any machine, and evaluates candidates until it ends."""
@@ -148,7 +155,15 @@ def worker(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     idle_s = None if idle_minutes is None else 60 * idle_minutes
     try:
-        done = work(storage, study, parent=parent, idle_s=idle_s, wait_s=60 * wait_minutes, say=_say)
+        done = work(
+            storage,
+            study,
+            parent=parent,
+            idle_s=idle_s,
+            wait_s=60 * wait_minutes,
+            say=_say,
+            artifacts=artifacts,
+        )
     except KeyboardInterrupt:
         _say("stopped; the candidate is given to another worker")
         raise typer.Exit(130) from None

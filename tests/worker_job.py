@@ -2,10 +2,12 @@
 
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
 from mobinas.metrics.objective import Objective
+from mobinas.search.artifacts import attach_file, given_file
 from mobinas.search.choice_space import Choices, ChoiceSpace
 
 SPACE = ChoiceSpace({f"x{i}": (0, 1, 2, 3) for i in range(5)})
@@ -28,3 +30,12 @@ def evaluate(choices: Choices) -> dict[str, float]:
 def unfinite(choices: Choices) -> dict[str, float]:
     """An answer that cannot be meant."""
     return {"gain": float("nan"), "price": 0.0}
+
+
+def evaluate_with_files(choices: Choices) -> dict[str, float]:
+    """Attaches what it was given, before anything may kill it."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.txt"
+        log.write_text(f"{choices.name} {given_file('weights.txt').read_text()}")
+        attach_file(log)
+    return evaluate(choices)

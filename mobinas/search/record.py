@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from optuna.distributions import BaseDistribution
@@ -14,6 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from mobinas.errors import SearchError
 from mobinas.metrics.evaluation import C, Evaluation, Value
 from mobinas.metrics.objective import Objective
+from mobinas.search.artifacts import from_json, name_stored, to_json
 from mobinas.search.choice_space import Space
 from mobinas.search.constraints import Constraint
 from mobinas.search.journal import new_study, quiet_optuna
@@ -189,7 +191,8 @@ class Record(Generic[C]):
             )
         feasible = all(violation <= 0 for violation in trial.constraints.values())
         error = attrs.get("mobinas:error", "")
-        return Entry(kind, Evaluation(candidate, values, feasible, error), trial.params)
+        files = from_json(attrs.get("mobinas:files", ()))
+        return Entry(kind, Evaluation(candidate, values, feasible, error, files), trial.params)
 
     def count(self, *kinds: Kind) -> int:
         """Number of entries of these kinds."""
@@ -234,6 +237,11 @@ def stamp(
     values = evaluation.values
     _tell_values(trial, values)
     trial.set_user_attr("mobinas:error", evaluation.error)
+    if evaluation.files:
+        trial.set_user_attr("mobinas:files", to_json(evaluation.files))
+        set_attr = partial(trial.storage.set_trial_system_attr, trial._trial_id)
+        for file in evaluation.files.values():
+            name_stored(set_attr, file)
     known = [c for c in constraints if c.name in values]
     for constraint in known:
         trial.set_constraint(str(constraint), constraint.violation(values[constraint.name].x))

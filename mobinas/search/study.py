@@ -14,13 +14,14 @@ from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective, check_objectives
 from mobinas.metrics.result import SearchResult
 from mobinas.progress import Progress, silent
+from mobinas.search.artifacts import Artifacts, Files, digests_of
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
 from mobinas.search.feasibility import feasibility
 from mobinas.search.journal import STUDY_NAME, Journal
 from mobinas.search.judging import Judge, Numbers, checked_values
 from mobinas.search.local_workers import local_workers
-from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_name, open_queue
+from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_name, open_queue, work_of
 from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
@@ -54,6 +55,8 @@ def pareto_search(
     workers: int | None = None,
     study: str = STUDY_NAME,
     tries: int = TRIES,
+    artifacts: Path | str | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> SearchResult[C]:
     """Searches a space for the Pareto front of several objectives under hard constraints.
 
@@ -86,25 +89,34 @@ def pareto_search(
             0 leaves all to those. Ctrl-C ends such a search with what there is.
         study: Its name in the storage, where there are workers.
         tries: A candidate whose evaluation killed so many workers counts as failed.
+        artifacts: Where files lie that evaluations keep (`attach_file`): a folder
+            that all machines reach, or ``s3://bucket/prefix``.
+        files: By name, files that every evaluation may read (`given_file`);
+            workers get them through `artifacts`.
 
     Returns:
-        Front and history.
+        Front and history; `Artifacts(...).fetch` brings the files that evaluations attached.
 
     Raises:
         SearchError: Settings that cannot be meant, values that are missing, unexpected or not finite, five
             failing evaluations in a row, or a storage of another search.
         Infeasible: No candidate within the constraints was found; the text names the nearest value.
         RunFolderError: The storage cannot be written.
+        ArtifactError: A file cannot be stored or read.
     """
     axes = check_objectives(objectives)
     bounds = parse_constraints(constraints)
     _check_settings(axes, bounds, n_trials, n_start, sampler, prefilter is not None)
-    asked = _Asked(space, axes, bounds, sampler, seed, start, n_start, stop_below, prefilter)
+    place = None if artifacts is None else Artifacts(artifacts, make=True)
+    kept = Files(place, dict(files or {}))
+    asked = _Asked(space, axes, bounds, sampler, seed, start, n_start, stop_below, prefilter, kept)
     budget = (n_trials, timeout_s, progress)
     if workers is None and "://" not in str(storage):
         return _alone(asked, evaluate, storage, *budget)
     count = 1 if workers is None else workers
     _check_workers(count, tries, storage, stop_below)
+    if files and place is None:
+        raise SearchError("files for workers need a place: artifacts='FOLDER' or 's3://bucket/prefix'")
     return _with_workers(asked, function_name(evaluate), str(storage), study, count, tries, *budget)
 
 
@@ -121,10 +133,13 @@ class _Asked(Generic[C]):
     n_start: int
     stop_below: float | None
     prefilter: Callable[[C], Numbers] | None
+    files: Files
 
     def identity(self, schema: int | str) -> dict[str, Any]:
         """Plain data that must be the same for every run on a storage."""
+        given = digests_of(self.files.given)
         return {
+            **({"files": given} if given else {}),
             "schema": schema,
             "space": fingerprint(self.space),
             "objectives": [asdict(axis) for axis in self.axes],
@@ -156,7 +171,8 @@ def _alone(
     identity = asked.identity(SCHEMA)
     search, proposer = asked.begun(None if storage is None else Journal(Path(storage), asked.axes, identity))
     function = load_function(evaluate, SearchError) if isinstance(evaluate, str) else evaluate
-    exhausted = search.run(Judge(function, asked.axes, asked.bounds), proposer, n_trials, timeout_s, progress)
+    judge = Judge(function, asked.axes, asked.bounds, asked.files)
+    exhausted = search.run(judge, proposer, n_trials, timeout_s, progress)
     return search.result(exhausted)
 
 
@@ -173,7 +189,8 @@ def _with_workers(
 ) -> SearchResult[C]:
     with opened(storage, study) as shared, led(shared, study):
         identity = asked.identity(SHARED_SCHEMA)
-        queue = open_queue(shared, study, asked.space, asked.axes, asked.bounds, evaluate, identity)
+        work = work_of(evaluate, asked.space, asked.axes, asked.bounds)
+        queue = open_queue(shared, study, asked.axes, identity, work, asked.files)
         search, proposer = asked.begun(queue)
         with queue.ending(), local_workers(shared.address, study, count) as processes:
             lead = Lead(shared, queue, search.record, proposer, asked.bounds, processes, tries)

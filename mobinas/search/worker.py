@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,10 +17,11 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 import mobinas
-from mobinas.errors import SearchError, did_you_mean
+from mobinas.errors import ArtifactError, SearchError, did_you_mean
 from mobinas.functions import load_function
 from mobinas.metrics.evaluation import C, Value
 from mobinas.metrics.objective import Objective
+from mobinas.search.artifacts import Artifacts, Files, from_json
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import parse_constraints
 from mobinas.search.journal import quiet_optuna
@@ -51,6 +53,7 @@ def work(
     idle_s: float | None = None,
     wait_s: float = WAIT_S,
     say: Callable[[str], None] = unsaid,
+    artifacts: str | Path | None = None,
 ) -> int:
     """Evaluates candidates of a search until it ends.
 
@@ -61,6 +64,7 @@ def work(
         idle_s: Ends after so many seconds without anything to do.
         wait_s: So long for a server that does not run yet.
         say: Told when it waits.
+        artifacts: Where this machine finds the place for files, if not where the search does.
 
     Returns:
         The number of candidates evaluated.
@@ -68,9 +72,14 @@ def work(
     Raises:
         SearchError: A storage that cannot be used or has no such study, a study of another version, or an
             evaluate function that cannot be imported or answers what cannot be meant.
+        ArtifactError: Files of the search cannot be read or written here.
     """
-    with opened(storage, study, wait_s, say) as shared:
-        worker: _Worker[Any] = _Worker.of(shared, load_shared_study(shared, study))
+    with (
+        opened(storage, study, wait_s, say) as shared,
+        tempfile.TemporaryDirectory(prefix="mobinas-worker-") as folder,
+    ):
+        found = load_shared_study(shared, study)
+        worker: _Worker[Any] = _Worker.of(shared, found, artifacts, Path(folder))
         with shared.working(worker.name):
             return worker.run(parent, idle_s)
 
@@ -101,6 +110,14 @@ def _checked_work(study: Study, where: str) -> Mapping[str, Any]:
     return dict(stored)
 
 
+def _files(stored: Mapping[str, Any], artifacts: str | Path | None, folder: Path) -> Files:
+    """Fetches what the search hands out, before any candidate is taken."""
+    if "artifacts" not in stored:
+        return Files()
+    place = Artifacts(artifacts or stored["artifacts"])
+    return Files(place, {n: place.fetch(file, folder) for n, file in from_json(stored["files"]).items()})
+
+
 @dataclass(slots=True)
 class _Worker(Generic[C]):
     shared: Shared
@@ -109,10 +126,10 @@ class _Worker(Generic[C]):
     judge: Judge[C]
     name: str = field(default_factory=worker_name)
     done: int = 0
-    fatal: str = ""
+    fatal: SearchError | None = None
 
     @classmethod
-    def of(cls, shared: Shared, study: Study) -> "_Worker[C]":
+    def of(cls, shared: Shared, study: Study, artifacts: str | Path | None, folder: Path) -> "_Worker[C]":
         stored = _checked_work(study, shared.where)
         space = space_from_json(stored["space"])
         if fingerprint(space) != stored["fingerprint"]:
@@ -121,6 +138,7 @@ class _Worker(Generic[C]):
             load_function(stored["evaluate"], SearchError),
             tuple(Objective(**axis) for axis in stored["objectives"]),
             parse_constraints({name: tuple(bound) for name, bound in stored["constraints"].items()}),
+            _files(stored, artifacts, folder),
         )
         return cls(shared, study, space, judge)
 
@@ -132,7 +150,7 @@ class _Worker(Generic[C]):
             if self._once(hurry=pause_s == shortest_s):
                 pause_s, last = shortest_s, time.monotonic()
                 if self.fatal:
-                    raise SearchError(self.fatal)
+                    raise self.fatal
                 continue
             if self._ended() or (idle_s is not None and time.monotonic() - last > idle_s):
                 break
@@ -176,7 +194,7 @@ class _Worker(Generic[C]):
                 return False
             finally:
                 claiming.release()
-        return self.done > before or bool(self.fatal)
+        return self.done > before or self.fatal is not None
 
     def _objective(self, trial: Trial) -> list[float]:
         """Called by Optuna with the claim's lock held and, on a database, with heartbeats going."""
@@ -193,10 +211,14 @@ class _Worker(Generic[C]):
         known = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
         try:
             kind, evaluation, _ = self.judge(candidate, known)
+        except ArtifactError as error:
+            self.fatal = error
+            trial.set_user_attr(GIVEN_BACK_KEY, "this worker has no access to files")
+            raise _NotMine from None
         except SearchError as error:
-            self.fatal = str(error)
+            self.fatal = error
             trial.set_user_attr(GIVEN_BACK_KEY, "its answer cannot be meant")
-            trial.set_user_attr(FATAL_KEY, self.fatal)
+            trial.set_user_attr(FATAL_KEY, str(error))
             raise _NotMine from None
         except KeyboardInterrupt:
             trial.set_user_attr(GIVEN_BACK_KEY, "stopped")
