@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from mobinas.errors import DataError
 from mobinas.metrics.objective import Objective
 from mobinas.search.artifacts import attach_file, given_file
 from mobinas.search.choice_space import Choices, ChoiceSpace
@@ -39,3 +40,14 @@ def evaluate_with_files(choices: Choices) -> dict[str, float]:
         log.write_text(f"{choices.name} {given_file('weights.txt').read_text()}")
         attach_file(log)
     return evaluate(choices)
+
+
+class _Unprepared:
+    def prepare(self) -> None:
+        raise DataError("no images here")
+
+    def __call__(self, choices: Choices) -> dict[str, float]:
+        return evaluate(choices)
+
+
+unprepared = _Unprepared()

@@ -24,9 +24,8 @@ from mobinas.search.local_workers import LocalWorkers
 from mobinas.search.proposals import Proposer
 from mobinas.search.queue import STATE_KEY, Queue
 from mobinas.search.record import Record
-from mobinas.search.shared import Shared, fail_dead
+from mobinas.search.shared import WORK_KEY, Shared, fail_dead
 from mobinas.search.space_file import space_to_json
-from mobinas.search.worker import WORK_KEY
 
 TRIES = 3
 FAILURES_IN_A_ROW = 5

@@ -14,6 +14,7 @@ from mobinas.errors import MobinasError, RunFolderError, SearchError
 from mobinas.search.journal import quiet_optuna
 
 WORKER_KEY = "mobinas:worker"
+WORK_KEY = "mobinas:work"
 
 
 def unsaid(_text: str) -> None:
@@ -106,7 +107,7 @@ def opened(
     else:
         from mobinas.search.shared_journal import SharedJournal
 
-        shared = SharedJournal(Path(storage))
+        shared = SharedJournal(Path(storage), study)
     problem: MobinasError
     try:
         yield shared

@@ -67,7 +67,8 @@ def pareto_search(
         space: A SearchSpace, a ChoiceSpace, or any object of the Space protocol.
         evaluate: Gets a candidate (an Architecture, or a mapping of choices) and returns the objectives
             that `prefilter` has not told already, as numbers or Values; it may raise Infeasible. Or its
-            name, ``module:function`` or ``path/file.py:function``. Workers import it by that name.
+            name, ``module:function`` or ``path/file.py:function``. Workers import it by that name, and
+            call its method `prepare`, if it has one, before they take candidates.
         objectives: The axes, any number of them.
         constraints: Name to bound, for example ``{"latency_s": "<= 0.008"}``; names of objectives, or of
             what `prefilter` returns. Candidates beyond a bound never stand on the front.

@@ -26,12 +26,12 @@ from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import parse_constraints
 from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
+from mobinas.search.parts import work_on_parts
 from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
 from mobinas.search.record import stamp
-from mobinas.search.shared import WORKER_KEY, Shared, opened, unsaid
+from mobinas.search.shared import WORK_KEY, WORKER_KEY, Shared, opened, unsaid
 from mobinas.search.space_file import space_from_json
 
-WORK_KEY = "mobinas:work"
 WAIT_S = 120.0
 _POLLS_S = (0.02, 0.5)
 
@@ -79,9 +79,17 @@ def work(
         tempfile.TemporaryDirectory(prefix="mobinas-worker-") as folder,
     ):
         found = load_shared_study(shared, study)
-        worker: _Worker[Any] = _Worker.of(shared, found, artifacts, Path(folder))
+        stored = _checked_work(found, shared.where)
+        patience = _Patience(parent, idle_s)
+        if "parts" in stored:
+
+            def join(part: str) -> int:
+                return work(storage, part, parent=parent, idle_s=idle_s, wait_s=wait_s, artifacts=artifacts)
+
+            return work_on_parts(shared, found, join, patience.lasts)
+        worker: _Worker[Any] = _Worker.of(shared, found, stored, _files(stored, artifacts, Path(folder)))
         with shared.working(worker.name):
-            return worker.run(parent, idle_s)
+            return worker.run(patience)
 
 
 def load_shared_study(shared: Shared, name: str) -> Study:
@@ -119,6 +127,22 @@ def _files(stored: Mapping[str, Any], artifacts: str | Path | None, folder: Path
 
 
 @dataclass(slots=True)
+class _Patience:
+    """How long a worker stays."""
+
+    parent: int | None
+    idle_s: float | None
+    _busy: float = field(default_factory=time.monotonic)
+
+    def lasts(self, worked: bool) -> bool:
+        """Whether to go on, after it had work just now or not."""
+        if worked:
+            self._busy = time.monotonic()
+        idle = self.idle_s is not None and time.monotonic() - self._busy > self.idle_s
+        return not idle and (self.parent is None or os.getppid() == self.parent)
+
+
+@dataclass(slots=True)
 class _Worker(Generic[C]):
     shared: Shared
     study: Study
@@ -129,30 +153,33 @@ class _Worker(Generic[C]):
     fatal: SearchError | None = None
 
     @classmethod
-    def of(cls, shared: Shared, study: Study, artifacts: str | Path | None, folder: Path) -> "_Worker[C]":
-        stored = _checked_work(study, shared.where)
+    def of(cls, shared: Shared, study: Study, stored: Mapping[str, Any], files: Files) -> "_Worker[C]":
         space = space_from_json(stored["space"])
         if fingerprint(space) != stored["fingerprint"]:
             raise SearchError(f"study '{study.study_name}' has another space than this mobinas builds")
+        evaluate = load_function(stored["evaluate"], SearchError)
+        if prepare := getattr(evaluate, "prepare", None):
+            with files.at_hand():
+                prepare()
         judge: Judge[C] = Judge(
-            load_function(stored["evaluate"], SearchError),
+            evaluate,
             tuple(Objective(**axis) for axis in stored["objectives"]),
             parse_constraints({name: tuple(bound) for name, bound in stored["constraints"].items()}),
-            _files(stored, artifacts, folder),
+            files,
         )
         return cls(shared, study, space, judge)
 
-    def run(self, parent: int | None, idle_s: float | None) -> int:
+    def run(self, patience: _Patience) -> int:
         """Works until there is no more work."""
         shortest_s, longest_s = _POLLS_S
-        pause_s, last = shortest_s, time.monotonic()
-        while parent is None or os.getppid() == parent:
-            if self._once(hurry=pause_s == shortest_s):
-                pause_s, last = shortest_s, time.monotonic()
+        pause_s, worked = shortest_s, True
+        while patience.lasts(worked):
+            if worked := self._once(hurry=pause_s == shortest_s):
+                pause_s = shortest_s
                 if self.fatal:
                     raise self.fatal
                 continue
-            if self._ended() or (idle_s is not None and time.monotonic() - last > idle_s):
+            if self._ended():
                 break
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
