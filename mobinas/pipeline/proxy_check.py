@@ -123,7 +123,7 @@ def proxy_check(
             raise RunFolderError(f"{directory} has no trained supernet; run the job at least to its step 4")
         job = Job(config, folder, find_target(config.target), find_device(config.device), reporter)
         splits = load(job)
-        space = space_of(job, splits)
+        space = space_of(config, splits)
         training = splits.training if images is None else subset(splits.training, images, config.seed)
         recipe = recipe_of(config, epochs or config.train.epochs)
         drawn = Candidates.of(job, space, draw(space, architectures, config.seed), splits, training, recipe)

@@ -94,10 +94,12 @@ class ChoiceSpace:
                 raise SearchError(f"choice '{name}' has an option that is not finite")
             if len(set(options)) != len(options):
                 raise SearchError(f"choice '{name}' repeats an option in {list(options)}")
+        # Equal spaces have equal fingerprints, whatever kind of sequence they were given.
+        object.__setattr__(self, "choices", {name: tuple(options) for name, options in self.choices.items()})
 
     def build(self, choose: Chooser) -> Choices:
         """Makes one candidate, asking for every choice in order."""
-        return Choices({name: choose(name, tuple(options)) for name, options in self.choices.items()})
+        return Choices({name: choose(name, options) for name, options in self.choices.items()})
 
     def encode(self, candidate: Mapping[str, Choice]) -> dict[str, Choice]:
         """The choices of a candidate, checked.

@@ -27,6 +27,7 @@ def announced(storage: str | Path, job: str) -> Iterator[None]:
     Raises:
         SearchError: The storage cannot be used, another process runs this job, or a search has its name.
     """
+    problem: Exception | None = None
     with opened(storage, job) as shared, led(shared, job):
         with quiet_optuna():
             known = optuna.get_all_study_names(shared.storage)
@@ -39,9 +40,13 @@ def announced(storage: str | Path, job: str) -> Iterator[None]:
             study.set_user_attr(STATE_KEY, "running")
         try:
             yield
+        except Exception as error:
+            problem = error
         finally:
             with quiet_optuna():
                 study.set_user_attr(STATE_KEY, "ended")
+    if problem is not None:  # what the job raises has nothing to do with the storage
+        raise problem
 
 
 def work_on_parts(

@@ -194,7 +194,12 @@ def test_tables_of_another_optuna_are_refused(server: postgres.Postgres) -> None
 
 
 @pytest.mark.parametrize(
-    "space", [SPACE, SearchSpace(Task(10, 1), (8, 12), (3,), (4,), (("skip_connect", "conv_3x3"),), nodes=2)]
+    "space",
+    [
+        SPACE,
+        ChoiceSpace({"x": [1, 2]}),
+        SearchSpace(Task(10, 1), (8, 12), (3,), (4,), (("skip_connect", "conv_3x3"),), nodes=2),
+    ],
 )
 def test_workers_rebuild_the_space(space: Any) -> None:
     import json
