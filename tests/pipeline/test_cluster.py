@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import postgres
 import pytest
 import torch
 
@@ -110,32 +112,70 @@ def start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
         )
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same job without workers."""
+    folder = tmp_path_factory.mktemp("alone")
+    job = start(["run", "smoke", "--out", str(folder / "run"), *ALIKE], folder / "log")
+    assert job.wait(200) == 0, (folder / "log").read_text()
+    return folder / "run"
+
+
+def same(one: Path, other: Path) -> bool:
+    names = ["front.json", *(str(path.relative_to(one)) for path in (one / "trained").iterdir())]
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def wait_for(there: Callable[[], bool], job: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.monotonic() + 200
+    while not there():
+        assert job.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
-def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(tmp_path: Path) -> None:
-    alone = start(["run", "smoke", "--out", str(tmp_path / "alone"), *ALIKE], tmp_path / "log")
-    assert alone.wait(200) == 0, (tmp_path / "log").read_text()
-    where = ["--storage", str(tmp_path / "study"), "--study", "job"]
-    places = ["--artifacts", str(tmp_path / "files"), "--out", str(tmp_path / "shared")]
-    job = start(["run", "smoke", *ALIKE, *where, *places, "--workers", "0"], tmp_path / "log")
-    until = time.monotonic() + 60
-    while not _announced(tmp_path / "study"):
-        assert time.monotonic() < until, (tmp_path / "log").read_text()
-        time.sleep(0.2)
+def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(tmp_path: Path, alone: Path) -> None:
+    shared, journal, log = tmp_path / "shared", tmp_path / "study", tmp_path / "log"
+    where = ["--storage", str(journal), "--study", "job"]
+    places = ["--artifacts", str(tmp_path / "files"), "--out", str(shared)]
+    job = start(["run", "smoke", *ALIKE, *where, *places, "--workers", "0"], log)
+    wait_for(lambda: journal.exists() and "mobinas:work" in journal.read_text(), job, log)
     first, second = (start(["worker", *where], tmp_path / f"worker{k}") for k in range(2))
-    while not (tmp_path / "shared" / TRAININGS_FILE).exists():
-        assert job.poll() is None, (tmp_path / "log").read_text()
-        time.sleep(0.2)
+    wait_for((shared / TRAININGS_FILE).exists, job, log)
     first.send_signal(signal.SIGKILL)
-    assert job.wait(200) == 0, (tmp_path / "log").read_text()
-    assert second.wait(30) == 0
-    assert first.wait() == -signal.SIGKILL
-    weights = [f"trained/{path.name}" for path in tmp_path.glob("alone/trained/*")]
-    for file in ("front.json", *weights):
-        assert (tmp_path / "shared" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes(), file
+    assert job.wait(200) == 0, log.read_text()
+    assert (first.wait(), second.wait(30)) == (-signal.SIGKILL, 0)
+    assert same(alone, shared)
 
 
-def _announced(journal: Path) -> bool:
-    return journal.exists() and "mobinas:work" in journal.read_text()
+@pytest.mark.slow
+def test_a_job_by_workers_outlasts_its_first_process_and_the_server(tmp_path: Path, alone: Path) -> None:
+    shared, log = tmp_path / "shared", tmp_path / "log"
+    for server in postgres.serving():
+        where = ["--storage", server.url(), "--study", "job"]
+        places = ["--artifacts", str(tmp_path / "files"), "--out", str(shared)]
+        command = ["run", "smoke", *ALIKE, *where, *places, "--workers", "0"]
+        server.stop()
+        worker = None
+        job = start(command, log)
+        assert job.wait(60) == 1 and "refused" in log.read_text()
+        server.start()
+        for there in ((shared / "front.toml").exists, (shared / TRAININGS_FILE).exists):
+            job = start(command, log)
+            wait_for((shared / "elastic.pt").exists, job, log)
+            worker = worker or start(["worker", *where], tmp_path / "worker")
+            wait_for(there, job, log)
+            time.sleep(1)
+            job.kill()
+            job.wait()
+        job = start(command, log)
+        server.stop()
+        time.sleep(1)
+        server.start()
+        assert job.wait(200) == 0, log.read_text()
+        assert worker is not None and worker.wait(60) == 0, (tmp_path / "worker").read_text()
+        assert postgres.PASSWORD not in log.read_text() + (tmp_path / "worker").read_text()
+    assert same(alone, shared)
 
 
 def test_a_stopped_search_ends_the_job() -> None:
