@@ -20,7 +20,7 @@ from mobinas.search.study import pareto_search
 from mobinas.search.worker import load_shared_study, work
 
 
-@pytest.fixture(params=["journal", "database"])
+@pytest.fixture(params=["journal", pytest.param("database", marks=pytest.mark.slow)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "journal":
         yield str(tmp_path / "study")
