@@ -21,12 +21,12 @@ from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.config import load_config
 from mobinas.graph.lowering import lower
+from mobinas.metrics.rank import kendall_tau
 from mobinas.nets.module import GraphModule
 from mobinas.pipeline.load import subset, task_of
 from mobinas.pipeline.proxy_check import INHERITED, TRUTH, compare, draw, judgements
 from mobinas.pipeline.supernet import at_most
 from mobinas.pipeline.train import recipe_of
-from mobinas.report.trust import kendall_tau
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
 from mobinas.train.data import load_data

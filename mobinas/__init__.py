@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mobinas.pipeline.family import search_family
     from mobinas.pipeline.front_file import Front, FrontRow, load_front
     from mobinas.pipeline.job import run
+    from mobinas.search.artifacts import Artifacts, attach_file, given_file
     from mobinas.search.choice_space import ChoiceSpace
     from mobinas.search.study import pareto_search
     from mobinas.targets.target import Target
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOME = {
     "AdaptedPredictor": "predictors.models.adapted",
     "Architecture": "mobinas.arch.architecture",
+    "Artifacts": "mobinas.search.artifacts",
     "Cell": "mobinas.arch.genotype",
     "CellBody": "mobinas.arch.architecture",
     "ChoiceSpace": "mobinas.search.choice_space",
@@ -43,6 +45,8 @@ _HOME = {
     "SearchSpace": "mobinas.arch.space",
     "Target": "mobinas.targets.target",
     "Task": "mobinas.arch.architecture",
+    "attach_file": "mobinas.search.artifacts",
+    "given_file": "mobinas.search.artifacts",
     "load_config": "mobinas.config",
     "load_front": "mobinas.pipeline.front_file",
     "measure": "predictors.measure",
@@ -55,6 +59,7 @@ _HOME = {
 __all__ = [
     "AdaptedPredictor",
     "Architecture",
+    "Artifacts",
     "Cell",
     "CellBody",
     "ChoiceSpace",
@@ -70,6 +75,8 @@ __all__ = [
     "SearchSpace",
     "Target",
     "Task",
+    "attach_file",
+    "given_file",
     "load_config",
     "load_front",
     "measure",

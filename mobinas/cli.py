@@ -1,13 +1,17 @@
 """The `mobinas` command: reads arguments, calls the pipeline, prints; heavy modules load inside commands."""
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mobinas import cli_targets
-from mobinas.errors import MobinasError
+from mobinas.errors import ConfigError, MobinasError
+
+if TYPE_CHECKING:
+    from mobinas.pipeline.cluster import Cluster
 
 app = typer.Typer(
     help="Search, train, measure and export image classifiers on the Pareto front of accuracy and latency.",
@@ -15,6 +19,14 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+)
+
+
+_STORAGE = typer.Option(
+    help="What all share: postgresql://user:password@host/database, or a journal file.",
+    envvar="MOBINAS_STORAGE",
+    show_envvar=True,
+    metavar="URL",
 )
 
 
@@ -42,6 +54,19 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Any job key, such as train.epochs=5.", metavar="KEY=VALUE"),
     ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Lets workers join under this name in the storage.", metavar="NAME")
+    ] = None,
+    storage: Annotated[str | None, _STORAGE] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            help="With --study: a folder that all machines reach, or s3://bucket/prefix.", metavar="WHERE"
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="With --study: processes of this machine that work, too.", min=0)
+    ] = 1,
 ) -> None:
     """Runs a whole job, or continues it where it was stopped."""
     from mobinas.config import load_config, parse_override
@@ -56,10 +81,12 @@ def run(
     other_data = job is None and overrides.get("data", "digits") != "digits"
     config = load_config("auto" if other_data else job, overrides)
     try:
-        front = run_job(config, out, reporter=console_reporter())
+        front = run_job(
+            config, out, reporter=console_reporter(), cluster=_cluster(study, storage, artifacts, workers)
+        )
     except KeyboardInterrupt:
         # Typer itself would turn this into a bare "Aborted!" and exit code 1.
-        sys.stderr.write("mobinas: stopped; the same command continues from here\n")
+        _say("stopped; the same command continues from here")
         raise typer.Exit(130) from None
     if is_helper():
         return
@@ -68,6 +95,16 @@ def run(
     typer.echo(f"pick: {chosen.name}  {chosen.test_accuracy:.1%} test accuracy, {chosen.latency_ms:.3f} ms")
     typer.echo(f"model: {front.directory / chosen.onnx}")
     typer.echo(f"report: {front.directory / 'report.html'}")
+
+
+def _cluster(study: str | None, storage: str | None, artifacts: str | None, workers: int) -> "Cluster | None":
+    from mobinas.pipeline.cluster import Cluster
+
+    if study is None and artifacts is None:
+        return None
+    if study is None or storage is None or artifacts is None:
+        raise ConfigError("a job for workers needs --study, --artifacts, and --storage or MOBINAS_STORAGE")
+    return Cluster(storage, artifacts, study, workers)
 
 
 @app.command()
@@ -122,18 +159,24 @@ def methods() -> None:
 
 @app.command()
 def worker(
-    storage: Annotated[
-        str,
-        typer.Option(
-            help="As the search got it: postgresql://user:password@host/database, or a journal file.",
-            envvar="MOBINAS_STORAGE",
-            show_envvar=True,
-            metavar="URL",
-        ),
-    ],
+    storage: Annotated[str, _STORAGE],
     study: Annotated[str, typer.Option(help="The study's name.", metavar="NAME")] = "mobinas",
     idle_minutes: Annotated[
         float | None, typer.Option(help="Ends after so long without work; waits for ever without.", min=0)
+    ] = None,
+    wait_minutes: Annotated[
+        float, typer.Option(help="So long for a server that does not run yet.", min=0)
+    ] = 2,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            help="Where this machine finds the folder (or s3://bucket/prefix) for files, if elsewhere.",
+            metavar="WHERE",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where this machine has a job's images, if elsewhere.", metavar="D"),
     ] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -143,11 +186,21 @@ def worker(
     from mobinas.search.worker import work
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if data is not None:
+        os.environ["MOBINAS_DATA"] = data
     idle_s = None if idle_minutes is None else 60 * idle_minutes
     try:
-        done = work(storage, study, parent=parent, idle_s=idle_s)
+        done = work(
+            storage,
+            study,
+            parent=parent,
+            idle_s=idle_s,
+            wait_s=60 * wait_minutes,
+            say=_say,
+            artifacts=artifacts,
+        )
     except KeyboardInterrupt:
-        sys.stderr.write("mobinas: stopped; the candidate is given to another worker\n")
+        _say("stopped; the candidate is given to another worker")
         raise typer.Exit(130) from None
     typer.echo(f"{done} evaluations; the search has ended")
 
@@ -157,10 +210,14 @@ app.command()(cli_targets.measure)
 app.command()(cli_targets.predict)
 
 
+def _say(text: str) -> None:
+    sys.stderr.write(f"mobinas: {text}\n")
+
+
 def main() -> None:
     """Runs the command; an expected error becomes one line and exit code 1."""
     try:
         app()
     except MobinasError as error:
-        sys.stderr.write(f"mobinas: {error}\n")
+        _say(str(error))
         sys.exit(1)

@@ -8,7 +8,8 @@ MobinasError
 ├── MeasurementError     a device that could not be measured, or samples that do not fit together
 ├── PredictorError       too little or unusable material for a latency predictor
 ├── SearchError          a study that cannot start or continue
-│   └── Infeasible       a candidate, or a whole job, outside its hard constraints
+│   ├── Infeasible       a candidate, or a whole job, outside its hard constraints
+│   └── ArtifactError    a file of a search that cannot be stored, read or trusted
 ├── TrainingError        a loss that is not finite, or no room for the network
 ├── ExportError          a file whose outputs differ, or a format that cannot hold the model
 └── RunFolderError       a folder of another job, in use, or torn
@@ -52,6 +53,10 @@ class SearchError(MobinasError):
 
 class Infeasible(SearchError):
     """A candidate, or a whole job, that cannot meet its hard constraints."""
+
+
+class ArtifactError(SearchError):
+    """A file of a search that cannot be stored, read or trusted."""
 
 
 class TrainingError(MobinasError):

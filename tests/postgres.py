@@ -68,6 +68,11 @@ class Postgres:
         """Starts the server and waits for it."""
         self._control("-l", str(self.folder / "log"), "start")
 
+    def runs(self) -> bool:
+        """Whether the server is there."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
     def stop(self) -> None:
         """Ends the server and all its connections."""
         self._control("-m", "immediate", "stop")

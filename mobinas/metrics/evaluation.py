@@ -74,6 +74,23 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that an evaluation has left, see `mobinas.search.artifacts`.
+
+    Attributes:
+        name: Of the file.
+        artifact: Its name in the artifact store.
+        sha256: Of its content.
+        size_bytes: Of its content.
+    """
+
+    name: str
+    artifact: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation(Generic[CandidateT]):
     """A candidate with its values.
 
@@ -82,12 +99,14 @@ class Evaluation(Generic[CandidateT]):
         values: Name to Value: the objectives, and whatever else is known (parameters, MACs, ...).
         feasible: Whether all hard constraints are met.
         error: Why values are missing (a trace, or the reason of infeasibility); empty if none are.
+        files: What the evaluation has attached, by name.
     """
 
     candidate: CandidateT
     values: Mapping[str, Value] = field(default_factory=dict)
     feasible: bool = True
     error: str = ""
+    files: Mapping[str, StoredFile] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
         """The number of this name.

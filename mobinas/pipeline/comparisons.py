@@ -47,7 +47,7 @@ def compare(
     searched: Result,
 ) -> Comparisons:
     """Judges what `search.baseline_trials` and `search.attribution_trials` ask for."""
-    section, judge = job.config.search, judge_of(job, splits, supernet)
+    section, judge = job.config.search, judge_of(job.config, job.device, splits, supernet)
 
     def known(architecture: Architecture) -> Mapping[str, Value]:
         return known_values(architecture, predictor)

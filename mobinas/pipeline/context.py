@@ -1,10 +1,11 @@
 """What every step of the job is given, and the networks that it trains."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mobinas.arch.architecture import Architecture, Task
 from mobinas.config import JobConfig
+from mobinas.pipeline.cluster import Cluster
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.progress import Reporter
 from mobinas.targets.target import Target
@@ -24,6 +25,7 @@ class Job:
         target: The device that is searched for.
         device: Where PyTorch trains.
         reporter: Told what goes on.
+        cluster: Where workers of other machines find it, if anywhere.
     """
 
     config: JobConfig
@@ -31,6 +33,7 @@ class Job:
     target: Target
     device: "torch.device"
     reporter: Reporter
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,23 @@ class Contender:
     def onnx(self) -> str:
         """Its model file, relative to the run folder."""
         return f"{self.directory}/model.onnx"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back to an equal contender."""
+        architecture = self.architecture.to_json() if self.architecture else None
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "resolution": self.resolution,
+            "architecture": architecture,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Contender":
+        """Reads what `to_json` wrote."""
+        found = data["architecture"]
+        architecture = None if found is None else Architecture.from_json(found)
+        return cls(data["name"], data["digest"], data["resolution"], architecture)
 
     def build(self, task: Task, seed: int) -> "nn.Module":
         """The network with fresh weights drawn from the seed."""

@@ -2,19 +2,26 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
+from mobinas.config import JobConfig, SearchSection, dump_toml
+from mobinas.files import write_atomic
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
 from mobinas.metrics.evaluation import Source, Value
 from mobinas.metrics.result import SearchResult
+from mobinas.pipeline.cluster import DATA_FILE, ELASTIC_FILE, INHERITED, JOB_FILE, check_complete
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import at_size, subset
+from mobinas.pipeline.supernet import ELASTIC
 from mobinas.progress import Progress
 from mobinas.search.constraints import BoundSpec
 from mobinas.search.study import pareto_search
@@ -52,22 +59,46 @@ def search_front(
         Infeasible: No architecture within the latency budget was found.
     """
     config = job.config
-    return pareto_search(
+    where: dict[str, Any] = {"storage": job.folder.path / STUDY}
+    if job.cluster is not None:
+        where = {**job.cluster.part("front"), "files": _files_to_judge(job)}
+    found = pareto_search(
         space,
-        judge_of(job, splits, supernet),
+        judge_of(config, job.device, splits, supernet) if job.cluster is None else INHERITED,
         OBJECTIVES,
         constraints=constraints_of(job),
         n_trials=config.search.trials,
         sampler=config.search.sampler,
         seed=config.seed,
-        storage=job.folder.path / STUDY,
         start=lambda rng: first_candidates(space, cells, given, config.search.uniform, rng),
         stop_below=config.search.stop_below,
         # All corners at least: one cell of each op, and two sizes of each genotype.
         n_start=max(config.search.trials // 3, len(space.ops()) + 2 + 2 * len(given)),
         prefilter=lambda architecture: known_values(architecture, predictor),
         progress=progress,
+        **where,
     )
+    if job.cluster is not None:
+        check_complete(found, config.search.trials)
+    return found
+
+
+def _files_to_judge(job: Job) -> dict[str, Path]:
+    """What workers need; of the job, only what their judgements depend on."""
+    config = job.config
+    judged = SearchSection(
+        select_images=config.search.select_images, calibration_images=config.search.calibration_images
+    )
+    asked = JobConfig(
+        data=config.data, seed=config.seed, images=config.images, space=config.space, search=judged
+    )
+    path = job.folder.path / "front.toml"
+    write_atomic(path, dump_toml(asked))
+    return {
+        JOB_FILE: path,
+        DATA_FILE: job.folder.path / "data.json",
+        ELASTIC_FILE: job.folder.path / ELASTIC,
+    }
 
 
 def constraints_of(job: Job) -> dict[str, BoundSpec]:
@@ -122,12 +153,12 @@ def known_values(architecture: Architecture, predictor: LatencyPredictor) -> dic
 
 
 def judge_of(
-    job: Job, splits: Splits, supernet: ElasticSupernet
+    config: JobConfig, device: torch.device, splits: Splits, supernet: ElasticSupernet
 ) -> Callable[[Architecture], Mapping[str, Value]]:
     """What answers with an architecture's accuracy by inherited weights, on `select`."""
-    section, seed = job.config.search, job.config.seed
-    calibration = subset(splits.training, section.calibration_images, seed).to(job.device)
-    select = subset(splits.select, section.select_images, seed).to(job.device)
+    section, seed = config.search, config.seed
+    calibration = subset(splits.training, section.calibration_images, seed).to(device)
+    select = subset(splits.select, section.select_images, seed).to(device)
 
     def judge(architecture: Architecture) -> dict[str, Value]:
         accuracy = supernet.judge(

@@ -15,6 +15,7 @@ from mobinas.targets.registry import find_target
 from mobinas.targets.target import Target
 
 if TYPE_CHECKING:
+    from mobinas.pipeline.cluster import Cluster
     from mobinas.pipeline.context import Job
 
 _TITLES = (
@@ -35,6 +36,7 @@ def run(
     out: str | Path | None = None,
     *,
     reporter: Reporter | None = None,
+    cluster: "Cluster | None" = None,
 ) -> Front:
     """Runs a whole job, or continues it; of processes that torchrun started, all take part in its trainings.
 
@@ -42,6 +44,7 @@ def run(
         job: A resolved job, a job file, the name of a shipped job, or nothing for the default.
         out: The run folder; ``runs/<data>`` without.
         reporter: Told what goes on.
+        cluster: Where workers of other machines join it.
 
     Returns:
         The final front; its models lie in the run folder.
@@ -58,7 +61,7 @@ def run(
 
     with group(config.device):
         if is_first():
-            _run(config, target, directory, reporter or SilentReporter())
+            _run(config, target, directory, reporter or SilentReporter(), cluster)
             dismiss()
         else:
             with _threads(config.threads):
@@ -66,17 +69,19 @@ def run(
     return load_front(directory)
 
 
-def _run(config: JobConfig, target: Target, directory: Path, reporter: Reporter) -> None:
+def _run(
+    config: JobConfig, target: Target, directory: Path, reporter: Reporter, cluster: "Cluster | None"
+) -> None:
     with RunFolder(directory, dump_toml(config)) as folder:
         from mobinas.pipeline.context import Job
         from mobinas.runtime import checked_provider
         from mobinas.train.device import find_device
 
         checked_provider(target.stand_in())
-        job = Job(config, folder, target, find_device(config.device), reporter)
+        job = Job(config, folder, target, find_device(config.device), reporter, cluster)
         for note in folder.notes:
             reporter.note(note)
-        with _threads(config.threads):
+        with _threads(config.threads), cluster.announced() if cluster else contextlib.nullcontext():
             _run_steps(job)
 
 
@@ -126,7 +131,7 @@ def _run_steps(job: "Job") -> None:
 
     steps = (job.reporter.step(k, len(_TITLES), title) for k, title in enumerate(_TITLES, start=1))
     splits = load(job)
-    space = space_of(job, splits)
+    space = space_of(job.config, splits)
     given = genotypes_of(job, space)
     with next(steps) as progress:
         predictor = profile(job, space, progress)

@@ -8,10 +8,10 @@ import torch
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import Genotype, published
 from mobinas.arch.space import SearchSpace
-from mobinas.config import ImagesSection
+from mobinas.config import ImagesSection, JobConfig
 from mobinas.errors import ConfigError, RunFolderError
 from mobinas.pipeline.context import Job
-from mobinas.train.data import load_data
+from mobinas.train.data import ImageData, load_data
 from mobinas.train.splits import Fractions, Part, Splits, default_fractions, split
 
 
@@ -22,14 +22,25 @@ def load(job: Job) -> Splits:
         DataError: The data cannot be read or are too few.
         RunFolderError: The images differ from those that this run began with.
     """
-    config, images = job.config, job.config.images
-    data = load_data(config.data, image_size=images.image_size, limit=images.limit, seed=config.seed)
+    config = job.config
+    data = images_of(config, config.data)
     known = job.folder.data("data.json", lambda: {"name": data.name, "digest": data.digest})
     if known["digest"] != data.digest:
         raise RunFolderError(
             f"the images of '{config.data}' changed since this run began; choose another --out"
         )
-    return split(data, seed=config.seed, fractions=_fractions(images, data.test is not None))
+    return parts_of(config, data)
+
+
+def images_of(config: JobConfig, spec: str) -> ImageData:
+    """The images that a job asks for, wherever they are."""
+    images = config.images
+    return load_data(spec, image_size=images.image_size, limit=images.limit, seed=config.seed)
+
+
+def parts_of(config: JobConfig, data: ImageData) -> Splits:
+    """The four parts, the same on every machine."""
+    return split(data, seed=config.seed, fractions=_fractions(config.images, data.test is not None))
 
 
 def _fractions(images: ImagesSection, own_test: bool) -> Fractions | None:
@@ -57,9 +68,9 @@ def task_of(splits: Splits) -> Task:
     return Task(len(splits.classes), splits.select.images.shape[1])
 
 
-def space_of(job: Job, splits: Splits) -> SearchSpace:
+def space_of(config: JobConfig, splits: Splits) -> SearchSpace:
     """The search space that the job asks for on these data."""
-    return job.config.space.for_task(task_of(splits), max(splits.select.images.shape[2:]))
+    return config.space.for_task(task_of(splits), max(splits.select.images.shape[2:]))
 
 
 def genotypes_of(job: Job, space: SearchSpace) -> tuple[Genotype, ...]:

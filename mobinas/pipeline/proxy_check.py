@@ -19,6 +19,7 @@ from mobinas.config import dump_toml, load_config
 from mobinas.errors import RunFolderError
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
+from mobinas.metrics.rank import kendall_tau, tau_interval
 from mobinas.nets.module import GraphModule
 from mobinas.nets.zero_cost import ZERO_COST
 from mobinas.pipeline.candidates import Candidates, judge_all
@@ -28,7 +29,6 @@ from mobinas.pipeline.run_folder import JOB_FILE, RunFolder
 from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
 from mobinas.progress import Progress, Reporter, SilentReporter
-from mobinas.report.trust import kendall_tau
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.targets.registry import find_target
 from mobinas.train.device import find_device
@@ -38,7 +38,6 @@ TRUTH = "trained accuracy"
 INHERITED = "inherited weights"
 _MACS = "multiply-accumulates"
 _FEWEST = 12
-_RESAMPLES = 1000
 _SCORED_IMAGES = 64
 _DRAWS_PER_ARCHITECTURE = 20
 
@@ -124,7 +123,7 @@ def proxy_check(
             raise RunFolderError(f"{directory} has no trained supernet; run the job at least to its step 4")
         job = Job(config, folder, find_target(config.target), find_device(config.device), reporter)
         splits = load(job)
-        space = space_of(job, splits)
+        space = space_of(config, splits)
         training = splits.training if images is None else subset(splits.training, images, config.seed)
         recipe = recipe_of(config, epochs or config.train.epochs)
         drawn = Candidates.of(job, space, draw(space, architectures, config.seed), splits, training, recipe)
@@ -152,18 +151,9 @@ def compare(found: Sequence[Mapping[str, float]]) -> ProxyCheck:
     Args:
         found: For each architecture all judgements by name, and `TRUTH`.
     """
-    rng = random.Random(0)
-    picks = [rng.choices(range(len(found)), k=len(found)) for _ in range(_RESAMPLES)]
-
-    def trust(name: str) -> Trust:
-        def tau(chosen: Sequence[int]) -> float:
-            return kendall_tau([found[k][name] for k in chosen], [found[k][TRUTH] for k in chosen])
-
-        resampled = sorted(t for t in map(tau, picks) if not math.isnan(t)) or [math.nan]
-        low, high = (resampled[int(share * len(resampled))] for share in (0.025, 0.975))
-        return Trust(name, tau(range(len(found))), low, high)
-
-    rows = [trust(name) for name in found[0] if name != TRUTH]
+    truth = [one[TRUTH] for one in found]
+    judged = {name: [one[name] for one in found] for name in found[0] if name != TRUTH}
+    rows = [Trust(name, kendall_tau(xs, truth), *tau_interval(xs, truth)) for name, xs in judged.items()]
     return ProxyCheck(len(found), tuple(rows))
 
 

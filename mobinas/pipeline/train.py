@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mobinas.files import write_atomic
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.group import lead
 from mobinas.pipeline.load import task_of
-from mobinas.pipeline.workers import PackedPart, cores, run_all, worker_count
+from mobinas.pipeline.workers import KeyProgress, PackedPart, cores, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.device import find_device
@@ -43,8 +43,18 @@ class _Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trainings:
-    """What a worker needs for any of the trainings."""
+class Trainings:
+    """What a worker needs for any of the trainings.
+
+    Attributes:
+        directory: Where weights and histories are written.
+        config: The job; its recipe counts.
+        contenders: The networks by name, those that take longest first.
+        epochs: By name.
+        task: Of all networks.
+        training: Images.
+        normalisation: What is done to the pixels.
+    """
 
     directory: Path
     config: JobConfig
@@ -65,17 +75,17 @@ def train_contenders(
     """
     plan = _plan(job, contenders, splits)
     by_name = {contender.name: contender for contender in contenders}
+    # Long ones first, so that no worker is left alone with one at the end.
+    order = sorted(by_name, key=lambda name: -plan.seconds(name))
     missing = [
         name
-        for name in by_name
-        if not all(map(job.folder.is_finished, (_weights_file(name), _history_file(name))))
+        for name in order
+        if not all(map(job.folder.is_finished, (weights_file(name), history_file(name))))
     ]
-    # Long ones first, so that no worker is left alone with one at the end.
-    missing.sort(key=lambda name: -plan.seconds(name))
-    trainings = _Trainings(
+    trainings = Trainings(
         job.folder.path,
         job.config,
-        by_name,
+        {name: by_name[name] for name in order},
         plan.epochs,
         task_of(splits),
         PackedPart.of(splits.training),
@@ -88,22 +98,34 @@ def train_contenders(
         shown[name] = plan.seconds(name) * step / max(steps, 1)
         progress(round(sum(shown.values())), total_s, f"{name} {text}")
 
-    workers = worker_count(job.config.train.workers, len(by_name), job.device)
-    for name in run_all(_train, trainings, missing, workers, report):
-        job.folder.finish(_history_file(name))
-        job.folder.finish(_weights_file(name))
+    for name in _each_trained(job, trainings, missing, report):
+        job.folder.finish(history_file(name))
+        job.folder.finish(weights_file(name))
         report(name, 1, 1, "trained")
     return {name: _load(job, contender, splits) for name, contender in by_name.items()}
 
 
-def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
-    path = trainings.directory / _weights_file(name)
+def _each_trained(
+    job: Job, trainings: Trainings, missing: Sequence[str], report: KeyProgress
+) -> Iterator[str]:
+    if job.cluster is not None and missing:
+        from mobinas.pipeline.train_by_workers import train_by_workers
+
+        train_by_workers(job, trainings, report)
+        return iter(missing)
+    workers = worker_count(job.config.train.workers, len(trainings.contenders), job.device)
+    return run_all(train_one, trainings, missing, workers, report)
+
+
+def train_one(trainings: Trainings, name: str, progress: Progress) -> None:
+    """Trains a network, and writes its weights and history."""
+    path = trainings.directory / weights_file(name)
     checkpoint = path.with_suffix(".checkpoint.pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     module, result = lead(_trained, trainings, name, checkpoint, progress=progress)
     history = asdict(result)
     del history["seconds"]
-    write_atomic(trainings.directory / _history_file(name), json.dumps(history) + "\n")
+    write_atomic(trainings.directory / history_file(name), json.dumps(history) + "\n")
     buffer = io.BytesIO()
     torch.save(module.cpu().state_dict(), buffer)
     write_atomic(path, buffer.getvalue())
@@ -111,7 +133,7 @@ def _train(trainings: _Trainings, name: str, progress: Progress) -> None:
 
 
 def _trained(
-    trainings: _Trainings, name: str, checkpoint: Path, *, progress: Progress
+    trainings: Trainings, name: str, checkpoint: Path, *, progress: Progress
 ) -> tuple[nn.Module, TrainResult]:
     contender, config = trainings.contenders[name], trainings.config
     device = find_device(config.device)
@@ -131,16 +153,18 @@ def _trained(
 
 def _load(job: Job, contender: Contender, splits: Splits) -> nn.Module:
     module = contender.build(task_of(splits), job.config.seed)
-    weights = torch.load(job.folder.path / _weights_file(contender.name), weights_only=True)
+    weights = torch.load(job.folder.path / weights_file(contender.name), weights_only=True)
     module.load_state_dict(weights)
     return module.eval()
 
 
-def _weights_file(name: str) -> str:
+def weights_file(name: str) -> str:
+    """A trained network's, relative to the run folder."""
     return f"trained/{name}.pt"
 
 
-def _history_file(name: str) -> str:
+def history_file(name: str) -> str:
+    """Of its losses, relative to the run folder."""
     return f"trained/{name}.json"
 
 
@@ -235,5 +259,5 @@ def allot_epochs(costs_s: Mapping[str, float], budget_s: float, most: int) -> di
 
 def training_losses(job: Job, name: str) -> tuple[float, ...]:
     """Mean loss of each epoch of a trained network."""
-    stored = json.loads((job.folder.path / _history_file(name)).read_text(encoding="utf-8"))
+    stored = json.loads((job.folder.path / history_file(name)).read_text(encoding="utf-8"))
     return tuple(stored["losses"])

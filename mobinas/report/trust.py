@@ -5,28 +5,13 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from mobinas.metrics.rank import kendall_tau
 from mobinas.report.models import ModelRow
 from mobinas.report.words import listed, percent, plain
 
 _Z = 1.96
 _FEWEST = 5  # of 4 things even equal rankings are no evidence: 2 of 24 orders are as extreme
 _MISLEADING = 0.10
-
-
-def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
-    """Kendall's tau-b of two rankings: 1 equal, -1 opposite; NaN if one of them has no order at all."""
-    concordant = ties_a = ties_b = 0
-    pairs = list(itertools.combinations(zip(a, b, strict=True), 2))
-    for (a1, b1), (a2, b2) in pairs:
-        concordant += _sign(a1 - a2) * _sign(b1 - b2)
-        ties_a += a1 == a2
-        ties_b += b1 == b2
-    scale = (len(pairs) - ties_a) * (len(pairs) - ties_b)
-    return concordant / math.sqrt(scale) if scale else math.nan
-
-
-def _sign(x: float) -> int:
-    return (x > 0) - (x < 0)
 
 
 def tau_by_chance(n: int) -> float:

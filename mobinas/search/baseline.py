@@ -8,7 +8,7 @@ from mobinas.metrics.evaluation import C
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.progress import Progress, silent
-from mobinas.search.choice_space import Space, recorded
+from mobinas.search.choice_space import Space, uniformly
 from mobinas.search.constraints import BoundSpec
 from mobinas.search.judging import Numbers
 from mobinas.search.study import pareto_search
@@ -33,7 +33,7 @@ def random_search(
 
     def draws(rng: random.Random) -> Iterator[C]:
         while True:
-            yield recorded(space, lambda _name, options: rng.choice(options))[0]
+            yield space.build(uniformly(rng))
 
     return pareto_search(
         space,

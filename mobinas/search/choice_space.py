@@ -1,6 +1,7 @@
 """What can be searched: any object of the Space protocol, and the plain one made of named choices."""
 
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from itertools import islice
@@ -93,10 +94,12 @@ class ChoiceSpace:
                 raise SearchError(f"choice '{name}' has an option that is not finite")
             if len(set(options)) != len(options):
                 raise SearchError(f"choice '{name}' repeats an option in {list(options)}")
+        # Equal spaces have equal fingerprints, whatever kind of sequence they were given.
+        object.__setattr__(self, "choices", {name: tuple(options) for name, options in self.choices.items()})
 
     def build(self, choose: Chooser) -> Choices:
         """Makes one candidate, asking for every choice in order."""
-        return Choices({name: choose(name, tuple(options)) for name, options in self.choices.items()})
+        return Choices({name: choose(name, options) for name, options in self.choices.items()})
 
     def encode(self, candidate: Mapping[str, Choice]) -> dict[str, Choice]:
         """The choices of a candidate, checked.
@@ -126,6 +129,11 @@ def recorded(space: Space[C], choose: Chooser) -> tuple[C, dict[str, Any]]:
         return chosen[name]
 
     return space.build(note), chosen
+
+
+def uniformly(rng: random.Random) -> Chooser:
+    """Chooses each option with equal probability."""
+    return lambda _name, options: rng.choice(options)
 
 
 def enumerate_space(space: Space[C], limit: int) -> Iterator[tuple[C, dict[str, Any]]]:

@@ -12,7 +12,7 @@ from typing import Any, Generic
 from mobinas.errors import Infeasible, SearchError, did_you_mean
 from mobinas.metrics.evaluation import C, CandidateT, Value
 from mobinas.metrics.interval import proportion_interval
-from mobinas.search.choice_space import Space, enumerate_space, recorded
+from mobinas.search.choice_space import Space, enumerate_space, recorded, uniformly
 from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
 
 Known = Callable[[Sequence[C]], Sequence[Mapping[str, "float | Value"]]]
@@ -129,7 +129,7 @@ def feasibility(
     whole = list(enumerate_space(space, draws + 1))
     exact = len(whole) <= draws
     rng = random.Random(seed)
-    drawn = whole if exact else [recorded(space, _uniform(rng)) for _ in range(draws)]
+    drawn = whole if exact else [recorded(space, uniformly(rng)) for _ in range(draws)]
     pool = _Pool(space, known, bounds)
     pool.add([candidate for candidate, _ in drawn], [choices for _, choices in drawn])
     met = sum(map(pool.meets, pool.values))
@@ -147,10 +147,6 @@ def feasibility(
     )
 
 
-def _uniform(rng: random.Random) -> Callable[[str, Sequence[Any]], Any]:
-    return lambda _name, options: rng.choice(options)
-
-
 class _Pool(Generic[C]):
     """Candidates with what is known of them."""
 
@@ -165,9 +161,7 @@ class _Pool(Generic[C]):
     def add(self, candidates: Sequence[C], choices: Sequence[Mapping[str, Any]] | None = None) -> None:
         if not candidates:
             return
-        values = [
-            {k: v.x if isinstance(v, Value) else v for k, v in n.items()} for n in self._known(candidates)
-        ]
+        values = list(map(_numbers, self._known(candidates)))
         for bound in self._bounds:
             if bound.name not in values[0]:
                 raise SearchError(

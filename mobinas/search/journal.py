@@ -23,7 +23,7 @@ from mobinas.files import cut_torn_line
 from mobinas.metrics.objective import Objective
 
 STUDY_NAME = "mobinas"
-_IDENTITY_KEY = "mobinas:identity"
+IDENTITY_KEY = "mobinas:identity"
 
 
 class _KernelLock(JournalFileOpenLock):
@@ -83,6 +83,25 @@ def new_study(
     return study
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Explains what goes wrong while a journal is opened.
+
+    Raises:
+        SearchError: The file is not a journal.
+        RunFolderError: It cannot be read or written.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
+        # Optuna replays what it finds there without checking it.
+        raise SearchError(
+            f"study file {path} is not a readable Optuna journal; move it away to start anew ({error})"
+        ) from error
+    except OSError as error:
+        raise RunFolderError(f"cannot open study file {path}: {error.strerror}") from error
+
+
 class Journal:
     """The stored study of one search."""
 
@@ -99,23 +118,16 @@ class Journal:
             RunFolderError: It cannot be read or written.
         """
         self._path = path
-        try:
+        with reading(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             cut_torn_line(path)
             storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
             known = {study.study_name: study for study in storage.get_all_studies()}
             if STUDY_NAME in known:
-                stored = known[STUDY_NAME].user_attrs.get(_IDENTITY_KEY)
+                stored = known[STUDY_NAME].user_attrs.get(IDENTITY_KEY)
                 check_identity(f"study file {path}", stored, identity)
             self._study = new_study(objectives, storage)
-            self._study.set_user_attr(_IDENTITY_KEY, dict(identity))
-        except (ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
-            # Optuna replays what it finds there without checking it.
-            raise SearchError(
-                f"study file {path} is not a readable Optuna journal; move it away to start anew ({error})"
-            ) from error
-        except OSError as error:
-            raise RunFolderError(f"cannot open study file {path}: {error.strerror}") from error
+            self._study.set_user_attr(IDENTITY_KEY, dict(identity))
 
     def trials(self) -> list[FrozenTrial]:
         """The stored trials, in order."""

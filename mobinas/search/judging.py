@@ -3,12 +3,13 @@
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic
 
-from mobinas.errors import Infeasible, SearchError, did_you_mean
+from mobinas.errors import ArtifactError, Infeasible, SearchError, did_you_mean
 from mobinas.metrics.evaluation import C, Evaluation, Value
 from mobinas.metrics.objective import Objective
+from mobinas.search.artifacts import Files
 from mobinas.search.constraints import Constraint, broken
 from mobinas.search.record import Kind
 
@@ -23,11 +24,13 @@ class Judge(Generic[C]):
         evaluate: The user's function.
         axes: What it has to tell.
         bounds: Hard constraints.
+        files: What it may read and write.
     """
 
     evaluate: Callable[[C], Numbers]
     axes: tuple[Objective, ...]
     bounds: tuple[Constraint, ...]
+    files: Files = field(default_factory=Files)
 
     def __call__(
         self, candidate: C, known: Mapping[str, Value]
@@ -39,15 +42,21 @@ class Judge(Generic[C]):
 
         Raises:
             SearchError: The answer lacks an objective, has an unknown one, or is not finite.
+            ArtifactError: A file could not be stored or is not there, which is not the candidate's fault.
         """
-        try:
-            answer = self.evaluate(candidate)
-        except Infeasible as error:
-            return "evaluated", Evaluation(candidate, known, False, str(error) or "infeasible"), None
-        except Exception as error:
-            return "failed", Evaluation(candidate, known, True, traceback.format_exc()), error
+        with self.files.at_hand() as files:
+            try:
+                answer = self.evaluate(candidate)
+            except Infeasible as error:
+                text = str(error) or "infeasible"
+                return "evaluated", Evaluation(candidate, known, False, text, files), None
+            except ArtifactError:
+                raise
+            except Exception as error:
+                return "failed", Evaluation(candidate, known, True, traceback.format_exc(), files), error
         values = {**known, **self._answer(answer, candidate, known)}
-        return "evaluated", Evaluation(candidate, values, not broken(self.bounds, values)), None
+        feasible = not broken(self.bounds, values)
+        return "evaluated", Evaluation(candidate, values, feasible, files=files), None
 
     def _answer(self, answer: Numbers, candidate: C, known: Mapping[str, Value]) -> dict[str, Value]:
         names = [axis.name for axis in self.axes]

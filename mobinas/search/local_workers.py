@@ -22,6 +22,7 @@ class LocalWorkers:
         """Starts them."""
         # The address may hold a password, which a command line would show to everyone.
         self._environment = {
+            **{"OMP_NUM_THREADS": str(max(1, _cores() // max(1, count)))},
             **os.environ,
             STORAGE_ENV: address,
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
@@ -69,6 +70,10 @@ class LocalWorkers:
                 process.kill()
                 process.wait()
             said.close()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _last_line(said: IO[bytes]) -> str:

@@ -1,32 +1,34 @@
 """A search by several processes: this one proposes and records, workers evaluate."""
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Generic
+
+from optuna.study import Study
 
 import mobinas
 from mobinas.errors import SearchError
 from mobinas.functions import is_function_name
-from mobinas.metrics.evaluation import C, Evaluation
+from mobinas.metrics.evaluation import C
 from mobinas.metrics.objective import Objective
 from mobinas.progress import Progress
+from mobinas.search.artifacts import Files, digests_of, from_json, name_stored, to_json
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import Constraint
-from mobinas.search.journal import check_identity, new_study, quiet_optuna
+from mobinas.search.journal import IDENTITY_KEY, check_identity, new_study, quiet_optuna
 from mobinas.search.local_workers import LocalWorkers
 from mobinas.search.proposals import Proposer
 from mobinas.search.queue import STATE_KEY, Queue
 from mobinas.search.record import Record
-from mobinas.search.shared import Shared, fail_dead
+from mobinas.search.shared import WORK_KEY, Shared, fail_dead
 from mobinas.search.space_file import space_to_json
-from mobinas.search.worker import WORK_KEY
 
 TRIES = 3
 FAILURES_IN_A_ROW = 5
-_IDENTITY_KEY = "mobinas:identity"
 _TURN_S = 0.05
 _WATCH_EVERY_S = 1.0
 
@@ -50,37 +52,58 @@ def function_name(evaluate: Callable[..., Any] | str) -> str:
     return f"{module}:{name}"
 
 
+def work_of(
+    evaluate: str, space: Space[Any], objectives: tuple[Objective, ...], bounds: Sequence[Constraint]
+) -> dict[str, Any]:
+    """What workers do, as plain data."""
+    return {
+        "version": mobinas.__version__,
+        "evaluate": evaluate,
+        "space": space_to_json(space),
+        "fingerprint": fingerprint(space),
+        "objectives": [asdict(axis) for axis in objectives],
+        "constraints": {bound.name: [bound.relation, bound.bound] for bound in bounds},
+    }
+
+
 def open_queue(
     shared: Shared,
     name: str,
-    space: Space[Any],
     objectives: tuple[Objective, ...],
-    bounds: Sequence[Constraint],
-    evaluate: str,
     identity: Mapping[str, Any],
+    work: Mapping[str, Any],
+    files: Files,
 ) -> Queue:
     """Makes the study, or checks that the one there is the same, and tells workers their work.
 
     Raises:
         SearchError: Another search has this name.
+        ArtifactError: A file cannot be handed out.
     """
     with quiet_optuna():
         stored = {s.study_name: s.user_attrs for s in shared.storage.get_all_studies()}
         if name in stored:
-            check_identity(f"study '{name}' in {shared.where}", stored[name].get(_IDENTITY_KEY), identity)
+            check_identity(f"study '{name}' in {shared.where}", stored[name].get(IDENTITY_KEY), identity)
         study = new_study(objectives, shared.storage, name)
-        study.set_user_attr(_IDENTITY_KEY, dict(identity))
-        work = {
-            "version": mobinas.__version__,
-            "evaluate": evaluate,
-            "space": space_to_json(space),
-            "fingerprint": fingerprint(space),
-            "objectives": [asdict(axis) for axis in objectives],
-            "constraints": {bound.name: [bound.relation, bound.bound] for bound in bounds},
-        }
-        study.set_user_attr(WORK_KEY, work)
+        study.set_user_attr(IDENTITY_KEY, dict(identity))
+        before = study.user_attrs.get(WORK_KEY, {})
+        study.set_user_attr(WORK_KEY, {**work, **_handed_out(study, files, before)})
         study.set_user_attr(STATE_KEY, "running")
     return Queue(study, objectives)
+
+
+def _handed_out(study: Study, files: Files, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Where files lie, and those to read there; what an earlier run has put there stays."""
+    place = files.artifacts
+    if place is None:
+        return {}
+    known = from_json(before.get("files", ())) if before.get("artifacts") == place.where else {}
+    digests = digests_of(files.given)
+    for name, path in files.given.items():
+        if name not in known or known[name].sha256 != digests[name]:
+            known[name] = place.put(Path(path), name)
+            name_stored(partial(study._storage.set_study_system_attr, study._study_id), known[name])
+    return {"artifacts": place.where, "files": to_json({name: known[name] for name in digests})}
 
 
 @dataclass(slots=True)
@@ -156,16 +179,13 @@ class Lead(Generic[C]):
             if proposal is None:
                 self._dry = True
             elif proposal.broken:
-                text = "; ".join(f"breaks {constraint}" for constraint in proposal.broken)
-                evaluation = Evaluation(proposal.candidate, proposal.values, False, text)
-                self.record.add(proposal.trial, "rejected", evaluation, self.bounds)
+                self.record.reject(proposal, self.bounds)
             else:
                 self.record.reserve(proposal.trial, proposal.candidate, proposal.values)
                 wanted -= 1
 
     def _check_failures(self) -> None:
-        ended = [entry for entry in self.record.entries if entry.kind != "pending"]
-        failed = list(itertools.takewhile(lambda entry: entry.kind == "failed", reversed(ended)))
+        failed = self.record.trailing("failed", ended=True)
         if len(failed) >= FAILURES_IN_A_ROW:
             last = failed[0].evaluation
             raise SearchError(

@@ -63,7 +63,7 @@ class Proposer(Generic[C]):
         """The next candidate, or None when no further (feasible) one is to be found."""
         number = len(self.record.entries)
         rng = random.Random(derived_seed(self.seed, number, "draw"))
-        if self.record.trailing("rejected") >= REJECTIONS_IN_A_ROW:
+        if len(self.record.trailing("rejected")) >= REJECTIONS_IN_A_ROW:
             # The sampler aims at what cannot be had; help it out, or end.
             found = self._drawn(self._anywhere(rng), number)
             return None if found is None or found.broken else found

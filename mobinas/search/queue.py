@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.objective import Objective
+from mobinas.search.artifacts import is_artifact_attr
 from mobinas.search.journal import quiet_optuna
 from mobinas.search.record import numbers_told
 from mobinas.search.shared import WORKER_KEY, fail
@@ -181,4 +182,5 @@ def _again(trial: FrozenTrial, state: TrialState, values: list[float] | None = N
 
 
 def _before_evaluation(trial: FrozenTrial) -> dict[str, object]:
-    return {k: v for k, v in trial.system_attrs.items() if not k.startswith("constraints")}
+    attrs = trial.system_attrs.items()
+    return {k: v for k, v in attrs if not (k.startswith("constraints") or is_artifact_attr(k))}

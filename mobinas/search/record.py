@@ -1,9 +1,11 @@
 """The record of a search: every ended candidate once, mirrored as trials that a sampler learns from."""
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -13,9 +15,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from mobinas.errors import SearchError
 from mobinas.metrics.evaluation import C, Evaluation, Value
 from mobinas.metrics.objective import Objective
+from mobinas.search.artifacts import from_json, name_stored, to_json
 from mobinas.search.choice_space import Space
 from mobinas.search.constraints import Constraint
 from mobinas.search.journal import new_study, quiet_optuna
+
+if TYPE_CHECKING:
+    from mobinas.search.proposals import Proposal
 
 Kind = Literal["evaluated", "rejected", "failed", "pending"]
 
@@ -136,6 +142,12 @@ class Record(Generic[C]):
             self._store.add(frozen)
         self._note(Entry(kind, evaluation, frozen.params))
 
+    def reject(self, proposal: "Proposal[C]", constraints: Sequence[Constraint]) -> None:
+        """Ends the trial of a proposal that is known to break constraints."""
+        text = "; ".join(f"breaks {constraint}" for constraint in proposal.broken)
+        evaluation = Evaluation(proposal.candidate, proposal.values, False, text)
+        self.add(proposal.trial, "rejected", evaluation, constraints)
+
     def reserve(self, trial: Trial, candidate: C, known: Mapping[str, Value]) -> None:
         """Stores a trial as pending, for another process to evaluate."""
         evaluation = Evaluation(candidate, known)
@@ -179,20 +191,22 @@ class Record(Generic[C]):
             )
         feasible = all(violation <= 0 for violation in trial.constraints.values())
         error = attrs.get("mobinas:error", "")
-        return Entry(kind, Evaluation(candidate, values, feasible, error), trial.params)
+        files = from_json(attrs.get("mobinas:files", ()))
+        return Entry(kind, Evaluation(candidate, values, feasible, error, files), trial.params)
 
     def count(self, *kinds: Kind) -> int:
         """Number of entries of these kinds."""
         return sum(entry.kind in kinds for entry in self.entries)
 
-    def trailing(self, kind: Kind) -> int:
-        """Number of entries of this kind since the last of another."""
-        count = 0
-        for entry in reversed(self.entries):
-            if entry.kind != kind:
-                break
-            count += 1
-        return count
+    def trailing(self, kind: Kind, *, ended: bool = False) -> list[Entry[C]]:
+        """The entries of this kind since the last of another, latest first.
+
+        Args:
+            kind: Of which.
+            ended: Whether pending ones are looked past; otherwise they count as another kind.
+        """
+        entries = (e for e in reversed(self.entries) if not (ended and e.kind == "pending"))
+        return list(itertools.takewhile(lambda entry: entry.kind == kind, entries))
 
     def evaluations(self, *kinds: Kind) -> Iterator[Evaluation[C]]:
         """The evaluations of these kinds, in order."""
@@ -223,6 +237,11 @@ def stamp(
     values = evaluation.values
     _tell_values(trial, values)
     trial.set_user_attr("mobinas:error", evaluation.error)
+    if evaluation.files:
+        trial.set_user_attr("mobinas:files", to_json(evaluation.files))
+        set_attr = partial(trial.storage.set_trial_system_attr, trial._trial_id)
+        for file in evaluation.files.values():
+            name_stored(set_attr, file)
     known = [c for c in constraints if c.name in values]
     for constraint in known:
         trial.set_constraint(str(constraint), constraint.violation(values[constraint.name].x))

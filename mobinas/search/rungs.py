@@ -9,7 +9,7 @@ So a rung that tells nothing holds nobody back, and one that tells all lets only
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -17,18 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mobinas.errors import Infeasible, SearchError
-from mobinas.metrics.evaluation import C, CandidateT, Evaluation, Value
+from mobinas.metrics.evaluation import C, CandidateT, Evaluation
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.hypervolume import hypervolume
 from mobinas.metrics.objective import Objective, check_objectives
+from mobinas.metrics.rank import kendall_tau, tau_interval
 from mobinas.progress import Progress, silent
 from mobinas.search.finalists import finalists
+from mobinas.search.judging import Numbers, checked_values
 
 Losses = tuple[float, ...]
 
 FIRST = 8
 CONFIDENCE = 0.9
-_RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Rung(Generic[C]):
 
     name: str
     cost: float
-    evaluate: Callable[[C], Mapping[str, "float | Value"]]
+    evaluate: Callable[[C], Numbers]
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.cost) and self.cost > 0):
@@ -196,18 +197,15 @@ class _Ladder(Generic[C]):
         except Infeasible:
             climber.alive = False
             return True
-        climber.seen.append(Evaluation(climber.candidate, self._values(rung, values)))
+        for axis in self.axes:
+            if axis.name not in values:
+                raise SearchError(f"rung '{rung.name}' tells no '{axis.name}'; return every objective")
+        told = checked_values(values, climber.candidate, self.axes)
+        climber.seen.append(Evaluation(climber.candidate, told))
         if climber.level > 0:
             self._lifted += 1
             self._progress(self._lifted, self.top * len(self.climbers), climber.candidate.name)
         return True
-
-    def _values(self, rung: Rung[C], told: Mapping[str, "float | Value"]) -> dict[str, Value]:
-        for axis in self.axes:
-            if axis.name not in told:
-                raise SearchError(f"rung '{rung.name}' tells no '{axis.name}'; return every objective")
-        units = {axis.name: axis.unit for axis in self.axes}
-        return {n: x if isinstance(x, Value) else Value(x, units.get(n, "")) for n, x in told.items()}
 
     def evaluations(self, level: int) -> tuple[Evaluation[C], ...]:
         return tuple(c.seen[level] for c in self.climbers if c.level >= level)
@@ -312,17 +310,6 @@ def agreement(
         high: Those of the same candidates on the higher rung.
         seed: Resamples for the interval.
     """
-    n, lows, highs = len(low), np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
-    if n < 3:
-        return Agreement(rung, objective, math.nan, math.nan, math.nan, n)
-    draws = np.random.default_rng(seed).integers(0, n, (_RESAMPLES, n))
-    taus = np.array([_tau(lows[d], highs[d]) for d in draws])
-    taus = taus[np.isfinite(taus)]
-    ends = np.quantile(taus, (0.025, 0.975)) if len(taus) else (math.nan, math.nan)
-    return Agreement(rung, objective, _tau(lows, highs), float(ends[0]), float(ends[1]), n)
-
-
-def _tau(a: Array, b: Array) -> float:
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(a, b).statistic)
+    if len(low) < 3:
+        return Agreement(rung, objective, math.nan, math.nan, math.nan, len(low))
+    return Agreement(rung, objective, kendall_tau(low, high), *tau_interval(low, high, seed), len(low))

@@ -1,7 +1,7 @@
 """Where a search is kept that several processes work on: who leads, who claims, who is alive."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,11 @@ from mobinas.errors import MobinasError, RunFolderError, SearchError
 from mobinas.search.journal import quiet_optuna
 
 WORKER_KEY = "mobinas:worker"
+WORK_KEY = "mobinas:work"
+
+
+def unsaid(_text: str) -> None:
+    """Tells nobody."""
 
 
 class Lock(Protocol):
@@ -78,10 +83,18 @@ class Shared(Protocol):
 
 
 @contextmanager
-def opened(storage: str | Path, study: str) -> Iterator[Shared]:
+def opened(
+    storage: str | Path, study: str, wait_s: float = 0.0, say: Callable[[str], None] = unsaid
+) -> Iterator[Shared]:
     """Opens a database by its URL, or a journal file by its path, for the duration of the context.
 
     What the storage raises becomes one line; nothing is chained to it that could show a password.
+
+    Args:
+        storage: URL or path.
+        study: The study's name.
+        wait_s: So long for a server that does not run yet.
+        say: Told when it waits.
 
     Raises:
         SearchError: It cannot be reached or used.
@@ -90,11 +103,11 @@ def opened(storage: str | Path, study: str) -> Iterator[Shared]:
     if "://" in str(storage):
         from mobinas.search.shared_database import SharedDatabase
 
-        shared: Shared = SharedDatabase(str(storage), study)
+        shared: Shared = SharedDatabase(str(storage), study, wait_s, say)
     else:
         from mobinas.search.shared_journal import SharedJournal
 
-        shared = SharedJournal(Path(storage))
+        shared = SharedJournal(Path(storage), study)
     problem: MobinasError
     try:
         yield shared

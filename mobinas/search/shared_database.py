@@ -7,7 +7,7 @@ them with the connection of a process that dies.
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,17 @@ _PATIENCE_S = 120.0
 # A machine that vanishes closes no connection; the server asks after 10 s and frees its locks after 25 s.
 _KEEPALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 _INSTALL = "pip install 'mobinas[cluster]'"
+_RETRY_S = 0.5
+# What libpq and the server say of a server that is down, begins or ends; all else will not mend itself.
+_MAY_PASS = (
+    "refused",
+    "timeout expired",
+    "server closed the connection",
+    "starting up",
+    "shutting down",
+    "not yet accepting",
+    "unreachable",
+)
 
 
 class _Storage(RDBStorage):
@@ -118,8 +129,14 @@ class SharedDatabase:
 
     failures: tuple[type[Exception], ...] = (StorageInternalError,)
 
-    def __init__(self, url: str, study: str) -> None:
+    def __init__(self, url: str, study: str, wait_s: float, say: Callable[[str], None]) -> None:
         """Connects, and makes Optuna's tables where there are none.
+
+        Args:
+            url: Of the database.
+            study: Its name.
+            wait_s: So long for a server that does not run yet.
+            say: Told when it waits.
 
         Raises:
             SearchError: No PostgreSQL URL, no driver, no connection, or tables of another Optuna.
@@ -127,17 +144,31 @@ class SharedDatabase:
         self.address = url
         parsed = _parse(url)
         self.where = parsed.render_as_string(hide_password=True)
-        self.storage = self._open(parsed.render_as_string(hide_password=False))
+        self.storage = self._open(parsed.render_as_string(hide_password=False), wait_s, say)
         _wait_for_the_server(self.storage.engine)
         self.claiming = AdvisoryLock(self.storage.engine, study, "claiming")
         self.leading = AdvisoryLock(self.storage.engine, study, "leading")
 
-    def _open(self, url: str) -> _Storage:
+    def _open(self, url: str, wait_s: float, say: Callable[[str], None]) -> _Storage:
+        until, waited = time.monotonic() + wait_s, ""
+        while True:
+            storage, problem, may_pass = self._tried(url)
+            if storage is not None:
+                return storage
+            if not may_pass or time.monotonic() >= until:
+                # Outside of the handlers: a chained error could show what holds the password.
+                raise SearchError(f"storage {self.where} {problem}{waited}")
+            if not waited:
+                say(f"storage {self.where} cannot be reached; waiting up to {wait_s:.0f} s for its server")
+                waited = f" (waited {wait_s:.0f} s)"
+            time.sleep(min(_RETRY_S, max(0.0, until - time.monotonic())))
+
+    def _tried(self, url: str) -> tuple[_Storage | None, str, bool]:
+        """The storage, or what is wrong and whether that may pass."""
         from sqlalchemy.exc import SQLAlchemyError
 
         beat_s = int(os.environ.get(_HEARTBEAT_ENV, HEARTBEAT_S))
         connect = {"connect_timeout": _CONNECT_S, "options": _KEEPALIVE}
-        problem = ""
         try:
             with quiet_optuna():
                 storage = _Storage(
@@ -148,18 +179,19 @@ class SharedDatabase:
                     grace_period=GRACE_S * beat_s // HEARTBEAT_S,
                 )
             if storage.get_current_version() == storage.get_head_version():
-                return storage
+                return storage, "", False
             storage.engine.dispose()
-            problem = (
-                "has tables of another version of Optuna; run 'optuna storage upgrade --storage URL', or "
-                "install that version"
-            )
         except ImportError:
-            problem = f"needs a database driver; install it with: {_INSTALL}"
+            return None, f"needs a database driver; install it with: {_INSTALL}", False
         except (SQLAlchemyError, StorageInternalError) as error:
-            problem = f"cannot be used: {_first_line(error)}; check the URL, and that the server runs"
-        # Outside of the handlers: a chained error could show what holds the password.
-        raise SearchError(f"storage {self.where} {problem}")
+            said = _first_line(error)
+            problem = f"cannot be used: {said}; check the URL, and that the server runs"
+            return None, problem, any(words in said for words in _MAY_PASS)
+        problem = (
+            "has tables of another version of Optuna; run 'optuna storage upgrade --storage URL', or "
+            "install that version"
+        )
+        return None, problem, False
 
     @contextmanager
     def working(self, worker: str) -> Iterator[None]:

@@ -9,15 +9,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial
 
-from mobinas.errors import RunFolderError, SearchError
+from mobinas.errors import SearchError
 from mobinas.files import cut_torn_line
-from mobinas.search.journal import file_lock
+from mobinas.search.journal import file_lock, reading
 from mobinas.search.shared import WORKER_KEY, fail
 
 
@@ -58,7 +59,7 @@ class SharedJournal:
 
     failures: tuple[type[Exception], ...] = ()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, study: str) -> None:
         """Opens or makes the file.
 
         Raises:
@@ -69,20 +70,17 @@ class SharedJournal:
             raise SearchError("workers on a journal file need a Unix system; use a PostgreSQL storage here")
         self._folder = path.with_name(path.name + ".locks")
         self.where = self.address = str(path)
-        self.claiming = FileLock(self._folder / "claiming")
-        self.leading = FileLock(self._folder / "leading")
-        try:
+        self.claiming = FileLock(self._folder / f"{quote(study, safe='')}.claiming")
+        self.leading = FileLock(self._folder / f"{quote(study, safe='')}.leading")
+        with reading(path):
             self._folder.mkdir(parents=True, exist_ok=True)
-            if self.leading.acquire(wait=False):  # only where nobody writes
+            lock = file_lock(path)
+            lock.acquire()  # nobody writes now, so half a line is a dead process's
+            try:
                 cut_torn_line(path)
-                self.leading.release()
-            self.storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
-        except (ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
-            raise SearchError(
-                f"study file {path} is not a readable Optuna journal; move it away to start anew ({error})"
-            ) from error
-        except OSError as error:
-            raise RunFolderError(f"cannot open study file {path}: {error.strerror}") from error
+            finally:
+                lock.release()
+            self.storage = JournalStorage(JournalFileBackend(str(path), lock))
 
     @contextmanager
     def working(self, worker: str) -> Iterator[None]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 from mobinas.errors import Infeasible, SearchError, did_you_mean
 from mobinas.functions import load_function
@@ -14,13 +14,14 @@ from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective, check_objectives
 from mobinas.metrics.result import SearchResult
 from mobinas.progress import Progress, silent
+from mobinas.search.artifacts import Artifacts, Files, digests_of
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
 from mobinas.search.feasibility import feasibility
 from mobinas.search.journal import STUDY_NAME, Journal
 from mobinas.search.judging import Judge, Numbers, checked_values
 from mobinas.search.local_workers import local_workers
-from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_name, open_queue
+from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_name, open_queue, work_of
 from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
@@ -54,6 +55,8 @@ def pareto_search(
     workers: int | None = None,
     study: str = STUDY_NAME,
     tries: int = TRIES,
+    artifacts: Path | str | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> SearchResult[C]:
     """Searches a space for the Pareto front of several objectives under hard constraints.
 
@@ -64,7 +67,8 @@ def pareto_search(
         space: A SearchSpace, a ChoiceSpace, or any object of the Space protocol.
         evaluate: Gets a candidate (an Architecture, or a mapping of choices) and returns the objectives
             that `prefilter` has not told already, as numbers or Values; it may raise Infeasible. Or its
-            name, ``module:function`` or ``path/file.py:function``. Workers import it by that name.
+            name, ``module:function`` or ``path/file.py:function``. Workers import it by that name, and
+            call its method `prepare`, if it has one, before they take candidates.
         objectives: The axes, any number of them.
         constraints: Name to bound, for example ``{"latency_s": "<= 0.008"}``; names of objectives, or of
             what `prefilter` returns. Candidates beyond a bound never stand on the front.
@@ -86,49 +90,111 @@ def pareto_search(
             0 leaves all to those. Ctrl-C ends such a search with what there is.
         study: Its name in the storage, where there are workers.
         tries: A candidate whose evaluation killed so many workers counts as failed.
+        artifacts: Where files lie that evaluations keep (`attach_file`): a folder
+            that all machines reach, or ``s3://bucket/prefix``.
+        files: By name, files that every evaluation may read (`given_file`);
+            workers get them through `artifacts`.
 
     Returns:
-        Front and history.
+        Front and history; `Artifacts(...).fetch` brings the files that evaluations attached.
 
     Raises:
         SearchError: Settings that cannot be meant, values that are missing, unexpected or not finite, five
             failing evaluations in a row, or a storage of another search.
         Infeasible: No candidate within the constraints was found; the text names the nearest value.
         RunFolderError: The storage cannot be written.
+        ArtifactError: A file cannot be stored or read.
     """
     axes = check_objectives(objectives)
     bounds = parse_constraints(constraints)
     _check_settings(axes, bounds, n_trials, n_start, sampler, prefilter is not None)
-    identity = {
-        "schema": SCHEMA,
-        "space": fingerprint(space),
-        "objectives": [asdict(axis) for axis in axes],
-        "constraints": [str(bound) for bound in bounds],
-        "sampler": sampler,
-        "seed": seed,
-        "n_start": n_start,
-    }
-
-    def begun(store: Store | None) -> tuple[_Search[C], Proposer[C]]:
-        record = Record(space, axes, store)
-        stop = None if stop_below is None else StopRule(stop_below, n_start)
-        search = _Search(space, axes, bounds, prefilter, record, stop)
-        search.check_beforehand(seed)
-        return search, Proposer(space, record, bounds, search.known, sampler, seed, start, n_start)
-
+    place = None if artifacts is None else Artifacts(artifacts, make=True)
+    kept = Files(place, dict(files or {}))
+    asked = _Asked(space, axes, bounds, sampler, seed, start, n_start, stop_below, prefilter, kept)
+    budget = (n_trials, timeout_s, progress)
     if workers is None and "://" not in str(storage):
-        search, proposer = begun(Journal(Path(storage), axes, identity) if storage is not None else None)
-        function = load_function(evaluate, SearchError) if isinstance(evaluate, str) else evaluate
-        exhausted = search.run(Judge(function, axes, bounds), proposer, n_trials, timeout_s, progress)
-        return search.result(exhausted)
+        return _alone(asked, evaluate, storage, *budget)
     count = 1 if workers is None else workers
     _check_workers(count, tries, storage, stop_below)
-    name = function_name(evaluate)
-    with opened(str(storage), study) as shared, led(shared, study):
-        queue = open_queue(shared, study, space, axes, bounds, name, {**identity, "schema": SHARED_SCHEMA})
-        search, proposer = begun(queue)
+    if files and place is None:
+        raise SearchError("files for workers need a place: artifacts='FOLDER' or 's3://bucket/prefix'")
+    return _with_workers(asked, function_name(evaluate), str(storage), study, count, tries, *budget)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[C]):
+    """What makes a search the one it is; see `pareto_search`."""
+
+    space: Space[C]
+    axes: tuple[Objective, ...]
+    bounds: tuple[Constraint, ...]
+    sampler: str
+    seed: int
+    start: Callable[[random.Random], Iterable[C]] | None
+    n_start: int
+    stop_below: float | None
+    prefilter: Callable[[C], Numbers] | None
+    files: Files
+
+    def identity(self, schema: int | str) -> dict[str, Any]:
+        """Plain data that must be the same for every run on a storage."""
+        given = digests_of(self.files.given)
+        return {
+            **({"files": given} if given else {}),
+            "schema": schema,
+            "space": fingerprint(self.space),
+            "objectives": [asdict(axis) for axis in self.axes],
+            "constraints": [str(bound) for bound in self.bounds],
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "n_start": self.n_start,
+        }
+
+    def begun(self, store: Store | None) -> "tuple[_Search[C], Proposer[C]]":
+        """The search as far as the store holds it."""
+        record = Record(self.space, self.axes, store)
+        stop = None if self.stop_below is None else StopRule(self.stop_below, self.n_start)
+        search = _Search(self.space, self.axes, self.bounds, self.prefilter, record, stop)
+        search.check_beforehand(self.seed)
+        return search, Proposer(
+            self.space, record, self.bounds, search.known, self.sampler, self.seed, self.start, self.n_start
+        )
+
+
+def _alone(
+    asked: _Asked[C],
+    evaluate: Callable[[C], Numbers] | str,
+    storage: Path | str | None,
+    n_trials: int,
+    timeout_s: float | None,
+    progress: Progress,
+) -> SearchResult[C]:
+    identity = asked.identity(SCHEMA)
+    search, proposer = asked.begun(None if storage is None else Journal(Path(storage), asked.axes, identity))
+    function = load_function(evaluate, SearchError) if isinstance(evaluate, str) else evaluate
+    judge = Judge(function, asked.axes, asked.bounds, asked.files)
+    exhausted = search.run(judge, proposer, n_trials, timeout_s, progress)
+    return search.result(exhausted)
+
+
+def _with_workers(
+    asked: _Asked[C],
+    evaluate: str,
+    storage: str,
+    study: str,
+    count: int,
+    tries: int,
+    n_trials: int,
+    timeout_s: float | None,
+    progress: Progress,
+) -> SearchResult[C]:
+    with opened(storage, study) as shared, led(shared, study):
+        identity = asked.identity(SHARED_SCHEMA)
+        work = work_of(evaluate, asked.space, asked.axes, asked.bounds)
+        queue = open_queue(shared, study, asked.axes, identity, work, asked.files)
+        search, proposer = asked.begun(queue)
         with queue.ending(), local_workers(shared.address, study, count) as processes:
-            lead = Lead(shared, queue, search.record, proposer, bounds, processes, tries)
+            lead = Lead(shared, queue, search.record, proposer, asked.bounds, processes, tries)
             exhausted = lead.run(n_trials, timeout_s, progress)
         return search.result(exhausted)
 
@@ -219,9 +285,7 @@ class _Search(Generic[C]):
                 self._check_feasible()
                 return True
             if proposal.broken:
-                text = "; ".join(f"breaks {constraint}" for constraint in proposal.broken)
-                evaluation = Evaluation(proposal.candidate, proposal.values, False, text)
-                self.record.add(proposal.trial, "rejected", evaluation, self.bounds)
+                self.record.reject(proposal, self.bounds)
                 continue
             self._evaluate(judge, proposal)
             progress(done + 1, n_trials, proposal.candidate.name)
@@ -231,7 +295,7 @@ class _Search(Generic[C]):
         candidate = proposal.candidate
         kind, evaluation, error = judge(candidate, proposal.values)
         self.record.add(proposal.trial, kind, evaluation, self.bounds)
-        if error is not None and self.record.trailing("failed") >= FAILURES_IN_A_ROW:
+        if error is not None and len(self.record.trailing("failed")) >= FAILURES_IN_A_ROW:
             raise SearchError(
                 f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({candidate.name}) with "
                 f"{type(error).__name__}: {error}"

@@ -63,7 +63,7 @@ class Surrogate:
         scaled: [n, features] of what was seen, times the roots of the relevances.
         roots: [features] roots of relevance over length.
         factor: Lower Cholesky factor of the kernel matrix.
-        weights: [n] inverse kernel matrix times the standardised numbers.
+        weights: [n] inverse kernel matrix times the centred numbers.
         mean: Of the numbers.
         spread: Of the prior.
     """
@@ -106,12 +106,8 @@ class Surrogate:
         _, roots, noise, variance = best
         scaled = features * roots
         factor = cholesky(_noisy(_kernel(scaled, scaled), noise), lower=True, check_finite=False)
-        weights = cho_solve((factor, True), y, check_finite=False)
-        return cls(scaled, roots, factor, weights, mean, std * float(np.sqrt(variance))).rescaled(std)
-
-    def rescaled(self, std: float) -> "Surrogate":
-        """With weights in the numbers' unit."""
-        return Surrogate(self.scaled, self.roots, self.factor, self.weights * std, self.mean, self.spread)
+        weights = cho_solve((factor, True), y, check_finite=False) * std
+        return cls(scaled, roots, factor, weights, mean, std * float(np.sqrt(variance)))
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation without the noise, [n] each."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,20 +17,22 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 import mobinas
-from mobinas.errors import SearchError, did_you_mean
+from mobinas.errors import ArtifactError, SearchError, did_you_mean
 from mobinas.functions import load_function
 from mobinas.metrics.evaluation import C, Value
 from mobinas.metrics.objective import Objective
+from mobinas.search.artifacts import Artifacts, Files, from_json
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import parse_constraints
 from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
+from mobinas.search.parts import work_on_parts
 from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
 from mobinas.search.record import stamp
-from mobinas.search.shared import WORKER_KEY, Shared, opened
+from mobinas.search.shared import WORK_KEY, WORKER_KEY, Shared, opened, unsaid
 from mobinas.search.space_file import space_from_json
 
-WORK_KEY = "mobinas:work"
+WAIT_S = 120.0
 _POLLS_S = (0.02, 0.5)
 
 
@@ -42,7 +45,16 @@ def worker_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def work(storage: str | Path, study: str, *, parent: int | None = None, idle_s: float | None = None) -> int:
+def work(
+    storage: str | Path,
+    study: str,
+    *,
+    parent: int | None = None,
+    idle_s: float | None = None,
+    wait_s: float = WAIT_S,
+    say: Callable[[str], None] = unsaid,
+    artifacts: str | Path | None = None,
+) -> int:
     """Evaluates candidates of a search until it ends.
 
     Args:
@@ -50,6 +62,9 @@ def work(storage: str | Path, study: str, *, parent: int | None = None, idle_s: 
         study: The study's name.
         parent: A process of this machine without which there is no work.
         idle_s: Ends after so many seconds without anything to do.
+        wait_s: So long for a server that does not run yet.
+        say: Told when it waits.
+        artifacts: Where this machine finds the place for files, if not where the search does.
 
     Returns:
         The number of candidates evaluated.
@@ -57,11 +72,24 @@ def work(storage: str | Path, study: str, *, parent: int | None = None, idle_s: 
     Raises:
         SearchError: A storage that cannot be used or has no such study, a study of another version, or an
             evaluate function that cannot be imported or answers what cannot be meant.
+        ArtifactError: Files of the search cannot be read or written here.
     """
-    with opened(storage, study) as shared:
-        worker: _Worker[Any] = _Worker.of(shared, load_shared_study(shared, study))
+    with (
+        opened(storage, study, wait_s, say) as shared,
+        tempfile.TemporaryDirectory(prefix="mobinas-worker-") as folder,
+    ):
+        found = load_shared_study(shared, study)
+        stored = _checked_work(found, shared.where)
+        patience = _Patience(parent, idle_s)
+        if "parts" in stored:
+
+            def join(part: str) -> int:
+                return work(storage, part, parent=parent, idle_s=idle_s, wait_s=wait_s, artifacts=artifacts)
+
+            return work_on_parts(shared, found, join, patience.lasts)
+        worker: _Worker[Any] = _Worker.of(shared, found, stored, _files(stored, artifacts, Path(folder)))
         with shared.working(worker.name):
-            return worker.run(parent, idle_s)
+            return worker.run(patience)
 
 
 def load_shared_study(shared: Shared, name: str) -> Study:
@@ -90,6 +118,30 @@ def _checked_work(study: Study, where: str) -> Mapping[str, Any]:
     return dict(stored)
 
 
+def _files(stored: Mapping[str, Any], artifacts: str | Path | None, folder: Path) -> Files:
+    """Fetches what the search hands out, before any candidate is taken."""
+    if "artifacts" not in stored:
+        return Files()
+    place = Artifacts(artifacts or stored["artifacts"])
+    return Files(place, {n: place.fetch(file, folder) for n, file in from_json(stored["files"]).items()})
+
+
+@dataclass(slots=True)
+class _Patience:
+    """How long a worker stays."""
+
+    parent: int | None
+    idle_s: float | None
+    _busy: float = field(default_factory=time.monotonic)
+
+    def lasts(self, worked: bool) -> bool:
+        """Whether to go on, after it had work just now or not."""
+        if worked:
+            self._busy = time.monotonic()
+        idle = self.idle_s is not None and time.monotonic() - self._busy > self.idle_s
+        return not idle and (self.parent is None or os.getppid() == self.parent)
+
+
 @dataclass(slots=True)
 class _Worker(Generic[C]):
     shared: Shared
@@ -98,32 +150,36 @@ class _Worker(Generic[C]):
     judge: Judge[C]
     name: str = field(default_factory=worker_name)
     done: int = 0
-    fatal: str = ""
+    fatal: SearchError | None = None
 
     @classmethod
-    def of(cls, shared: Shared, study: Study) -> "_Worker[C]":
-        stored = _checked_work(study, shared.where)
+    def of(cls, shared: Shared, study: Study, stored: Mapping[str, Any], files: Files) -> "_Worker[C]":
         space = space_from_json(stored["space"])
         if fingerprint(space) != stored["fingerprint"]:
             raise SearchError(f"study '{study.study_name}' has another space than this mobinas builds")
+        evaluate = load_function(stored["evaluate"], SearchError)
+        if prepare := getattr(evaluate, "prepare", None):
+            with files.at_hand():
+                prepare()
         judge: Judge[C] = Judge(
-            load_function(stored["evaluate"], SearchError),
+            evaluate,
             tuple(Objective(**axis) for axis in stored["objectives"]),
             parse_constraints({name: tuple(bound) for name, bound in stored["constraints"].items()}),
+            files,
         )
         return cls(shared, study, space, judge)
 
-    def run(self, parent: int | None, idle_s: float | None) -> int:
+    def run(self, patience: _Patience) -> int:
         """Works until there is no more work."""
         shortest_s, longest_s = _POLLS_S
-        pause_s, last = shortest_s, time.monotonic()
-        while parent is None or os.getppid() == parent:
-            if self._once(hurry=pause_s == shortest_s):
-                pause_s, last = shortest_s, time.monotonic()
+        pause_s, worked = shortest_s, True
+        while patience.lasts(worked):
+            if worked := self._once(hurry=pause_s == shortest_s):
+                pause_s = shortest_s
                 if self.fatal:
-                    raise SearchError(self.fatal)
+                    raise self.fatal
                 continue
-            if self._ended() or (idle_s is not None and time.monotonic() - last > idle_s):
+            if self._ended():
                 break
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
@@ -165,7 +221,7 @@ class _Worker(Generic[C]):
                 return False
             finally:
                 claiming.release()
-        return self.done > before or bool(self.fatal)
+        return self.done > before or self.fatal is not None
 
     def _objective(self, trial: Trial) -> list[float]:
         """Called by Optuna with the claim's lock held and, on a database, with heartbeats going."""
@@ -182,10 +238,14 @@ class _Worker(Generic[C]):
         known = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
         try:
             kind, evaluation, _ = self.judge(candidate, known)
+        except ArtifactError as error:
+            self.fatal = error
+            trial.set_user_attr(GIVEN_BACK_KEY, "this worker has no access to files")
+            raise _NotMine from None
         except SearchError as error:
-            self.fatal = str(error)
+            self.fatal = error
             trial.set_user_attr(GIVEN_BACK_KEY, "its answer cannot be meant")
-            trial.set_user_attr(FATAL_KEY, self.fatal)
+            trial.set_user_attr(FATAL_KEY, str(error))
             raise _NotMine from None
         except KeyboardInterrupt:
             trial.set_user_attr(GIVEN_BACK_KEY, "stopped")

@@ -37,7 +37,7 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **job: Any) -> Any
     rng = random.Random(0)
     history = [Evaluation(a, {**judge(a), **known(a)}) for a in (SPACE.sample(rng) for _ in range(8))]
     searched = SearchResult(OBJECTIVES, ParetoFront.of(history, OBJECTIVES), tuple(history))
-    stub: Any = SimpleNamespace(config=config, folder=SimpleNamespace(path=tmp_path))
+    stub: Any = SimpleNamespace(config=config, device=None, folder=SimpleNamespace(path=tmp_path))
     unused: Any = None
     return searched, compare(stub, SPACE, unused, unused, unused, searched)
 

@@ -126,6 +126,26 @@ def test_a_wrong_password_is_told_and_never_shown(server: postgres.Postgres) -> 
         assert wrong not in "".join(traceback.format_exception(caught.value))
 
 
+def test_a_worker_waits_for_the_server(server: postgres.Postgres) -> None:
+    search(server.url(), workers=0, study="waited", timeout_s=0.0)
+    said: list[str] = []
+    server.stop()
+    try:
+        with pytest.raises(SearchError, match=r"refused.*\(waited 1 s\)"):
+            work(server.url(), "waited", wait_s=1, say=said.append)
+        assert len(said) == 1 and "waiting up to 1 s" in said[0] and postgres.PASSWORD not in said[0]
+
+        def start(text: str) -> None:
+            said.append(text)
+            threading.Timer(1, server.start).start()
+
+        assert work(server.url(), "waited", wait_s=60, say=start) == 0
+        assert len(said) == 2
+    finally:
+        if not server.runs():
+            server.start()
+
+
 def test_what_does_not_belong_together_is_refused(
     server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +194,12 @@ def test_tables_of_another_optuna_are_refused(server: postgres.Postgres) -> None
 
 
 @pytest.mark.parametrize(
-    "space", [SPACE, SearchSpace(Task(10, 1), (8, 12), (3,), (4,), (("skip_connect", "conv_3x3"),), nodes=2)]
+    "space",
+    [
+        SPACE,
+        ChoiceSpace({"x": [1, 2]}),
+        SearchSpace(Task(10, 1), (8, 12), (3,), (4,), (("skip_connect", "conv_3x3"),), nodes=2),
+    ],
 )
 def test_workers_rebuild_the_space(space: Any) -> None:
     import json

@@ -10,9 +10,9 @@ from mobinas.arch.architecture import Task
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.graph.lowering import lower
+from mobinas.metrics.rank import kendall_tau
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.nets.module import GraphModule
-from mobinas.report.trust import kendall_tau
 from mobinas.supernet.elastic import ElasticSupernet, leading
 from mobinas.supernet.elastic_training import ElasticSettings, train_elastic
 from mobinas.train.augment import Augment
