@@ -100,6 +100,7 @@ def main() -> None:
                 options.out.write_text(json.dumps([as_json(c) for c in curves]))
     for table in tables:
         print_table(table, [c for c in curves if c.table == table.name])
+    print_summary(curves, options.tables)
     if options.picture:
         draw([c for c in curves if c.table in options.tables], options.tables, options.picture)
 
@@ -227,6 +228,26 @@ def print_table(table: Table, curves: Sequence[Curve]) -> None:
             f"| {name} | {len(mine)} | {middle:g} | {low:g} to {high:g} | {' | '.join(after)} | "
             f"{paired}{broken} |"
         )
+
+
+def print_summary(curves: Sequence[Curve], tables: Sequence[str]) -> None:
+    """Evaluations to the goal, median and quartiles, of every sampler on every table; best sampler first."""
+
+    def cell(sampler: str, table: str) -> tuple[float, str]:
+        mine = [c for c in curves if (c.sampler, c.table) == (sampler, table)]
+        if not mine:
+            return float("inf"), ""
+        most = max(len(c.share) for c in mine)
+        ends = np.quantile([c.reached() for c in mine], (0.25, 0.5, 0.75), method="nearest")
+        low, middle, high = (f"{end:g}" if np.isfinite(end) else f"> {most}" for end in ends)
+        seeds = f", {len(mine)} seeds" if len(mine) < 10 else ""
+        return float(ends[1]), f"{middle} ({low} to {high}{seeds})"
+
+    rows = {name: [cell(name, table) for table in tables] for name in {c.sampler for c in curves}}
+    print(f"\n| evaluations to {GOAL:.0%} of the hypervolume | {' | '.join(tables)} |")
+    print("|---" * (1 + len(tables)) + "|")
+    for name in sorted(rows, key=lambda name: (sum(min(x, 1e4) for x, _ in rows[name]), name)):
+        print(f"| {name} | {' | '.join(text for _, text in rows[name])} |")
 
 
 def worst_lead(pairs: Sequence[tuple[list[float], list[float]]]) -> str:
