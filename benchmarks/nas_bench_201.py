@@ -8,19 +8,16 @@ A convolution is ReLU, convolution, batch normalisation.
 
 from collections.abc import Sequence
 
+from mobinas.graph.builder import GraphBuilder
 from mobinas.graph.layers import (
     Add,
     BatchNorm2d,
     Conv2d,
     GlobalAvgPool,
     Graph,
-    Input,
-    Layer,
     Linear,
-    Node,
     Pool2d,
     ReLU,
-    Shape,
     Zeros,
 )
 
@@ -45,7 +42,8 @@ def network(ops: Sequence[int], *, classes: int = 10, zero_fed: bool = False) ->
     Returns:
         A Graph that `write_onnx` can write.
     """
-    net = _Network()
+    # Devices of the published tables pool twice what is read twice.
+    net = GraphBuilder((3, _RESOLUTION, _RESOLUTION), share=False)
     here = _conv(net, "stem", 0, _CHANNELS[0], 3, rectified=False)
     for stage, channels in enumerate(_CHANNELS):
         if stage:
@@ -53,8 +51,8 @@ def network(ops: Sequence[int], *, classes: int = 10, zero_fed: bool = False) ->
         for cell in range(_CELLS):
             here = _cell(net, f"stage{stage}/cell{cell}", here, ops, zero_fed)
     here = net.add("head/relu", ReLU(), net.add("head/norm", BatchNorm2d(_CHANNELS[-1]), here))
-    here = net.add("head/pool", GlobalAvgPool(), here, shape=(_CHANNELS[-1], 1, 1))
-    here = net.add("head/linear", Linear(_CHANNELS[-1], classes), here, shape=(classes, 1, 1))
+    here = net.add("head/pool", GlobalAvgPool(), here)
+    here = net.add("head/linear", Linear(_CHANNELS[-1], classes), here)
     return net.finish(here)
 
 
@@ -73,7 +71,7 @@ def live_edges(ops: Sequence[int], *, zero_fed: bool = False) -> tuple[bool, ...
     )
 
 
-def _cell(net: "_Network", name: str, given: int, ops: Sequence[int], zero_fed: bool) -> int:
+def _cell(net: GraphBuilder, name: str, given: int, ops: Sequence[int], zero_fed: bool) -> int:
     live = live_edges(ops, zero_fed=zero_fed)
     nodes = {0: given}
     for node in range(1, _LAST + 1):
@@ -89,7 +87,7 @@ def _cell(net: "_Network", name: str, given: int, ops: Sequence[int], zero_fed: 
     return nodes[_LAST] if _LAST in nodes else net.add(f"{name}/zeros", Zeros(1), given)
 
 
-def _edge(net: "_Network", name: str, source: int, op: int) -> int:
+def _edge(net: GraphBuilder, name: str, source: int, op: int) -> int:
     if op == _SKIP:
         return source
     channels = net.shape(source)[0]
@@ -101,7 +99,7 @@ def _edge(net: "_Network", name: str, source: int, op: int) -> int:
 
 
 def _conv(
-    net: "_Network",
+    net: GraphBuilder,
     name: str,
     source: int,
     channels: int,
@@ -111,39 +109,15 @@ def _conv(
     rectified: bool = True,
 ) -> int:
     inner = net.add(f"{name}/relu", ReLU(), source) if rectified else source
-    given = net.shape(source)
     padding = (kernel // 2, kernel // 2)
-    layer = Conv2d(given[0], channels, (kernel, kernel), (stride, stride), padding)
-    conv = net.add(f"{name}/conv", layer, inner, shape=(channels, given[1] // stride, given[2] // stride))
+    layer = Conv2d(net.shape(source)[0], channels, (kernel, kernel), (stride, stride), padding)
+    conv = net.add(f"{name}/conv", layer, inner)
     return net.add(f"{name}/norm", BatchNorm2d(channels), conv)
 
 
-def _residual(net: "_Network", name: str, given: int, channels: int) -> int:
+def _residual(net: GraphBuilder, name: str, given: int, channels: int) -> int:
     inner = _conv(net, f"{name}/a", given, channels, 3, stride=2)
     inner = _conv(net, f"{name}/b", inner, channels, 3)
-    narrow, height, width = net.shape(given)
-    pooled = net.add(f"{name}/pool", Pool2d("avg", 2, 2, 0), given, shape=(narrow, height // 2, width // 2))
-    layer = Conv2d(narrow, channels, (1, 1))
-    shortcut = net.add(f"{name}/shortcut", layer, pooled, shape=net.shape(inner))
+    pooled = net.add(f"{name}/pool", Pool2d("avg", 2, 2, 0), given)
+    shortcut = net.add(f"{name}/shortcut", Conv2d(net.shape(given)[0], channels, (1, 1)), pooled)
     return net.add(f"{name}/sum", Add(), inner, shortcut)
-
-
-class _Network:
-    """Collects nodes. Nothing is shared: devices of the published tables pool twice what is read twice."""
-
-    def __init__(self) -> None:
-        shape = (3, _RESOLUTION, _RESOLUTION)
-        self._nodes = [Node("input", Input(), (), shape, (3,))]
-
-    def shape(self, position: int) -> Shape:
-        return self._nodes[position].shape
-
-    def add(self, name: str, layer: Layer, *inputs: int, shape: Shape | None = None) -> int:
-        """Appends a node, of its first input's shape by default; returns its position."""
-        shape = shape or self.shape(inputs[0])
-        self._nodes.append(Node(name, layer, inputs, shape, (shape[0],)))
-        return len(self._nodes) - 1
-
-    def finish(self, output: int) -> Graph:
-        """The Graph; every node but the image leads to the output."""
-        return Graph(tuple(self._nodes), (output,))

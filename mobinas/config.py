@@ -212,6 +212,15 @@ def load_config(job: str | Path | None = None, overrides: Mapping[str, Any] | No
             # A preset fixes the whole space, so it replaces what the file says of it.
             data["space"] = {}
         _put(data, key.split("."), value)
+    return checked(data)
+
+
+def checked(data: Mapping[str, Any]) -> JobConfig:
+    """A job from nested plain data.
+
+    Raises:
+        ConfigError: A key or value cannot be meant.
+    """
     try:
         return JobConfig.model_validate(data)
     except ValidationError as error:

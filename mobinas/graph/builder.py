@@ -27,8 +27,12 @@ class GraphBuilder:
     Layers without parameters are shared: what leaves one node by several edges is rectified or pooled once.
     """
 
-    def __init__(self, input_shape: Shape, segments: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, input_shape: Shape, segments: tuple[int, ...] | None = None, *, share: bool = True
+    ) -> None:
+        """Begins with the image; without `share`, every call of `add` appends a node."""
         self._nodes = [Node("input", Input(), (), input_shape, segments or (input_shape[0],))]
+        self._share = share
         self._shared: dict[tuple[Layer, tuple[int, ...]], int] = {}
 
     def shape(self, position: int) -> Shape:
@@ -41,9 +45,9 @@ class GraphBuilder:
         Returns:
             The node's position.
         """
-        has_parameters = isinstance(layer, Conv2d | BatchNorm2d | Linear)
+        shareable = self._share and not isinstance(layer, Conv2d | BatchNorm2d | Linear)
         key = (layer, inputs)
-        if not has_parameters and key in self._shared:
+        if shareable and key in self._shared:
             return self._shared[key]
         sources = [self._nodes[i] for i in inputs]
         shape = _infer_shape(layer, [source.shape for source in sources])

@@ -80,7 +80,7 @@ def confirm(
     """
 
     def make() -> dict[str, Any]:
-        found = _measure_and_judge(job, contenders, bundles, splits, progress)
+        found = measure_and_judge(job, contenders, bundles, splits, progress)
         finalists = [c for c in contenders if not c.is_baseline]
         front = _front(job, [c for c in finalists if _within_budget(job, found[c.name])], found)
         if not front.members:
@@ -101,13 +101,14 @@ def confirm(
     return FrozenFront(confirmed, tuple(data["members"]), data["pick"])
 
 
-def _measure_and_judge(
+def measure_and_judge(
     job: Job,
     contenders: Sequence[Contender],
     bundles: Mapping[str, ExportBundle],
     splits: Splits,
     progress: Progress,
 ) -> dict[str, Confirmed]:
+    """Measures files together, and runs the select part through each."""
     measurements = measure(
         [bundles[c.name].model_path for c in contenders],
         job.target,

@@ -11,6 +11,8 @@ from mobinas.progress import Reporter
 from mobinas.targets.target import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
@@ -38,19 +40,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A network that is trained, exported and measured: a finalist of the search, or a baseline.
+    """A network that is trained, exported and measured: a finalist of a search, or a baseline.
 
     Attributes:
         name: Its folder's name.
         digest: Of the architecture; a baseline's is its name.
         resolution: Height and width of its input in pixels.
-        architecture: Of a finalist.
+        architecture: Of a finalist of the main job.
+        own: Builds a finalist of a user's own family.
     """
 
     name: str
     digest: str
     resolution: int
     architecture: Architecture | None = None
+    own: "Callable[[], nn.Module] | None" = None
 
     @classmethod
     def finalist(cls, architecture: Architecture) -> "Contender":
@@ -60,7 +64,7 @@ class Contender:
     @property
     def is_baseline(self) -> bool:
         """Whether it was designed by hand."""
-        return self.architecture is None
+        return self.architecture is None and self.own is None
 
     @property
     def directory(self) -> str:
@@ -95,6 +99,8 @@ class Contender:
         from mobinas.nets.baselines import make_baseline
         from mobinas.nets.module import GraphModule
 
+        if self.own is not None:
+            return self.own()
         if self.architecture is not None:
             return GraphModule(lower(self.architecture), seed=seed)
         return make_baseline(self.name, task, seed=seed)

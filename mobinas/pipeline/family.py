@@ -1,35 +1,40 @@
 """A search over networks of one's own: each candidate is trained, exported, verified and measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from exporters.base import ModelFacts
-from exporters.bundle import export_bundle
-from mobinas.errors import SearchError
+from exporters.bundle import ExportBundle
+from mobinas.config import JobConfig, checked, dump_toml
+from mobinas.errors import ConfigError, SearchError
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
-from mobinas.pipeline.confirm import OBJECTIVES
-from mobinas.pipeline.front import accuracy_value
-from mobinas.pipeline.profile import MEASUREMENTS
-from mobinas.progress import Progress, silent
+from mobinas.pipeline.background import Background, front_panel, front_words
+from mobinas.pipeline.comparisons import Comparisons
+from mobinas.pipeline.confirm import OBJECTIVES, confirm, measure_and_judge, open_test
+from mobinas.pipeline.context import Contender, Job
+from mobinas.pipeline.export import export_contenders
+from mobinas.pipeline.front import STUDY, accuracy_value, constraints_of
+from mobinas.pipeline.load import load
+from mobinas.pipeline.profile import check_same_device
+from mobinas.pipeline.report import write_results
+from mobinas.pipeline.run_folder import RunFolder
+from mobinas.pipeline.train import recipe_of, train_epochs
+from mobinas.progress import Progress, SilentReporter, silent
 from mobinas.search.choice_space import Choices
 from mobinas.search.define_by_run import Build, DefinedSpace, DefinedTrial, built
 from mobinas.search.record import derived_seed
 from mobinas.search.study import DEFAULT_N_START, DEFAULT_SAMPLER, pareto_search
 from mobinas.targets.registry import find_target
-from mobinas.targets.target import Target
-from mobinas.train.data import load_data
-from mobinas.train.evaluate import evaluate
-from mobinas.train.loop import train
+from mobinas.train.device import find_device
 from mobinas.train.recipe import Recipe
-from mobinas.train.splits import Splits, split
-from predictors.measure import measure
+from mobinas.train.splits import Splits
 
-_PARITY_IMAGES = 64
+# More trials may be asked for until the front is frozen; all else stays as it began.
+_OPEN_UNTIL = {"search": "front.json"}
 
 
 def search_family(
@@ -49,15 +54,17 @@ def search_family(
 ) -> SearchResult[Choices]:
     """Searches the networks that a function builds, for accuracy and measured latency.
 
-    Each candidate becomes a verified ``<out>/models/<name>/model.onnx``, and that file is what is measured.
-    The same call on the same folder continues where it was stopped. The test part stays closed.
+    Each candidate becomes a verified ``<out>/models/<name>/model.onnx``, and that file is judged and
+    measured. At the end the front is frozen, the test part is opened for it, and ``front.csv`` and
+    ``report.html`` are written, as by the main job; `load_front` and ``mobinas pick`` read them. The same
+    call on the same folder continues where it was stopped.
 
     Args:
         build: From a trial (`suggest_categorical`, `suggest_int`, `suggest_float`) to a network from
             normalised images [batch, channels, height, width] to logits [batch, classes].
         data: As a job's ``data``.
-        out: Folder of the study, the models and the measurements.
-        n_trials: Distinct networks in all.
+        out: The run folder.
+        n_trials: Distinct networks in all, at least 2.
         target: Name of a target.
         recipe: Of every training.
         max_latency_s: Slower networks never stand on the front.
@@ -70,44 +77,67 @@ def search_family(
     Raises:
         MobinasError: Bad input of any kind; the text is one line that names the fix.
     """
-    folder = Path(out)
-    work = _Work(
-        build,
-        split(load_data(data), seed=seed),
-        find_target(target),
-        folder,
-        recipe or Recipe(),
-        rounds,
-        seed,
+    search = {"trials": n_trials, "sampler": sampler}
+    config = _config(data, target, seed, max_latency_s, search, recipe or Recipe(epochs=15), rounds)
+    device, found = find_device(config.device), find_target(target)
+    with RunFolder(Path(out), dump_toml(config), open_until=_OPEN_UNTIL) as folder:
+        job = Job(config, folder, found, device, SilentReporter())
+        check_same_device(job)
+        work = _Work(build, job, load(job))
+        result = pareto_search(
+            DefinedSpace(work.network_of_trial),
+            work.evaluate,
+            OBJECTIVES,
+            constraints=constraints_of(job),
+            n_trials=n_trials,
+            sampler=sampler,
+            seed=seed,
+            n_start=n_start,
+            storage=folder.path / STUDY,
+            progress=progress,
+        )
+        work.finish(result)
+    return result
+
+
+def _config(
+    data: str,
+    target: str,
+    seed: int,
+    max_latency_s: float | None,
+    search: Mapping[str, object],
+    recipe: Recipe,
+    rounds: int,
+) -> JobConfig:
+    training = asdict(recipe)
+    augment = training.pop("augment")
+    fixed = {name: training.pop(name) for name in ("momentum", "warmup", "max_gradient_norm")}
+    config = checked(
+        {
+            "data": data,
+            "target": target,
+            "seed": seed,
+            "max_latency_ms": None if max_latency_s is None else max_latency_s * 1e3,
+            "search": search,
+            "train": {**training, **augment, "baselines": ()},
+            "measure": {"rounds": rounds},
+        }
     )
-    return pareto_search(
-        DefinedSpace(work.network_of_trial),
-        work.evaluate,
-        OBJECTIVES,
-        constraints={} if max_latency_s is None else {"latency_s": ("<=", max_latency_s)},
-        n_trials=n_trials,
-        sampler=sampler,
-        seed=seed,
-        n_start=n_start,
-        storage=folder / "study.journal",
-        progress=progress,
-    )
+    if recipe_of(config, recipe.epochs) != recipe:
+        raise ConfigError(f"a job's recipe has no {', '.join(fixed)} of its own; leave these as they are")
+    return config
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
     build: Build[nn.Module]
+    job: Job
     splits: Splits
-    target: Target
-    folder: Path
-    recipe: Recipe
-    rounds: int
-    seed: int
 
     def network_of_trial(self, trial: DefinedTrial, /) -> nn.Module:
         """Weights are drawn from the seed; PyTorch's own generator is left as it was."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(self.seed, "weights"))
+            torch.manual_seed(derived_seed(self.job.config.seed, "weights"))
             module = self.build(trial)
         if not isinstance(module, nn.Module):
             raise SearchError(
@@ -115,37 +145,50 @@ class _Work:
             )
         return module
 
-    def evaluate(self, choices: Choices) -> Mapping[str, Value]:
-        splits, resolution = self.splits, max(self.splits.select.images.shape[2:])
-        module = built(self.network_of_trial, choices)
-        train(
-            module,
-            splits.training,
-            self.recipe,
-            resolution=resolution,
-            normalisation=splits.normalisation,
-            seed=self.seed,
+    def contender(self, choices: Choices) -> Contender:
+        resolution = max(self.splits.select.images.shape[2:])
+        return Contender(
+            choices.name,
+            choices.digest,
+            resolution,
+            own=lambda: built(self.network_of_trial, choices),
         )
-        latency_s, std_s = self._measured(module.eval(), choices.name, resolution)
-        accuracy = evaluate(module, splits.select, resolution=resolution, normalisation=splits.normalisation)
+
+    def exported(self, contenders: tuple[Contender, ...]) -> dict[str, ExportBundle]:
+        """Trained and exported; what is stored is not made again."""
+        modules = train_epochs(self.job, contenders, self.splits, silent)
+        return export_contenders(self.job, contenders, modules, self.splits, silent)
+
+    def evaluate(self, choices: Choices) -> Mapping[str, Value]:
+        contender = self.contender(choices)
+        bundles = self.exported((contender,))
+        found = measure_and_judge(self.job, (contender,), bundles, self.splits, silent)[contender.name]
+        std_s = (found.latency_high_s - found.latency_low_s) / (2 * 1.96)
         return {
-            "accuracy": accuracy_value(accuracy, len(splits.select), "trained"),
-            "latency_s": Value(latency_s, "s", std_s, "measured"),
+            "accuracy": accuracy_value(found.accuracy, len(self.splits.select), "trained"),
+            "latency_s": Value(found.latency_s, "s", std_s, "measured"),
         }
 
-    def _measured(self, module: nn.Module, name: str, resolution: int) -> tuple[float, float]:
-        splits = self.splits
-        positions = torch.arange(min(_PARITY_IMAGES, len(splits.training)))
-        facts = ModelFacts(splits.classes, splits.normalisation.mean, splits.normalisation.std)
-        bundle = export_bundle(
-            module,
-            self.folder / "models" / name,
-            name=name,
-            images=splits.normalisation(splits.training.batch(positions, resolution)),
-            manifest=facts.manifest(),
-            metadata=facts.metadata(),
+    def finish(self, result: SearchResult[Choices]) -> None:
+        """Freezes the front, opens the test part for it, and reports."""
+        if not result.front.members:
+            raise SearchError(
+                f"none of {len(result.history)} networks could be trained and exported: {_last(result)}"
+            )
+        job, splits = self.job, self.splits
+        contenders = tuple(self.contender(e.candidate) for e in result.front)
+        bundles = self.exported(contenders)
+        frozen = confirm(job, contenders, bundles, splits, silent)
+        tested = open_test(job, contenders, bundles, splits, silent)
+        words = (
+            ("front", front_words(job, result)),
+            ("training", f"{job.config.train.epochs} epochs, one recipe for all"),
+            ("latency", "measured"),
         )
-        log, rounds = self.folder / MEASUREMENTS, self.rounds
-        (found,) = measure([bundle.model_path], self.target, rounds=rounds, log=log, seed=self.seed)
-        low_s, high_s = found.interval_s
-        return found.median_s, (high_s - low_s) / (2 * 1.96)
+        background = Background(words, (front_panel(result, Comparisons(None, {})),))
+        write_results(job, contenders, frozen, tested, len(splits.select), background)
+
+
+def _last(result: SearchResult[Choices]) -> str:
+    """What the last failure said, in one line."""
+    return next((e.error.strip().splitlines()[-1] for e in reversed(result.history) if e.error), "")

@@ -27,7 +27,7 @@ class FrontRow:
         latency_ms: Measured median.
         latency_ci_low_ms: Lower end of its 95 % interval.
         latency_ci_high_ms: Upper end.
-        predicted_ms: What the latency predictor had said.
+        predicted_ms: What the latency predictor had said; None where there was none.
         score: accuracy * (latency / reference) ** -0.07.
         params: Trainable numbers.
         macs: Multiply-accumulates for one image.
@@ -46,7 +46,7 @@ class FrontRow:
     latency_ms: float
     latency_ci_low_ms: float
     latency_ci_high_ms: float
-    predicted_ms: float
+    predicted_ms: float | None
     score: float
     params: int
     macs: int
@@ -131,6 +131,7 @@ def _row(record: dict[str, str]) -> FrontRow:
         str: str,
         int: int,
         float: float,
+        float | None: lambda text: float(text) if text else None,
         bool: lambda text: {"True": True, "False": False}[text],
     }
     return FrontRow(**{field.name: readers[field.type](record[field.name]) for field in fields(FrontRow)})

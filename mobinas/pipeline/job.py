@@ -117,6 +117,7 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 
 def _run_steps(job: "Job") -> None:
+    from mobinas.pipeline.background import background_of
     from mobinas.pipeline.comparisons import compare
     from mobinas.pipeline.confirm import confirm, open_test
     from mobinas.pipeline.context import Contender
@@ -154,5 +155,5 @@ def _run_steps(job: "Job") -> None:
         frozen = confirm(job, contenders, bundles, splits, progress)
     with next(steps) as progress:
         tested = open_test(job, contenders, bundles, splits, progress)
-        n_select = len(splits.select)
-        write_results(job, contenders, frozen, tested, n_select, predictor, cells, searched, compared, space)
+        told = background_of(job, contenders, frozen, predictor, cells, searched, compared, space)
+        write_results(job, contenders, frozen, tested, len(splits.select), told)

@@ -30,7 +30,7 @@ def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredicto
     """
     config = job.config
     folder = job.folder.path / _PREDICTOR
-    _check_same_device(job)
+    check_same_device(job)
 
     def make() -> dict[str, object]:
         rng = random.Random(config.seed)
@@ -60,7 +60,8 @@ def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredicto
     return predictor
 
 
-def _check_same_device(job: Job) -> None:
+def check_same_device(job: Job) -> None:
+    """Raises RunFolderError where the run began on another target or machine."""
     here = {"target": job.target.to_json(), "host": runner_for(job.target).host}
     known = job.folder.data("target.json", lambda: here)
     # The way to the device may change, and older folders do not know it.

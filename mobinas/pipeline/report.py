@@ -5,33 +5,22 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from mobinas import __version__
-from mobinas.arch.architecture import Architecture
-from mobinas.arch.space import SearchSpace
-from mobinas.config import SearchSection
 from mobinas.files import write_atomic
-from mobinas.metrics.convergence import hypervolume_band
 from mobinas.metrics.interval import proportion_interval
-from mobinas.metrics.result import SearchResult
-from mobinas.pipeline.comparisons import Comparisons
+from mobinas.pipeline.background import Background
 from mobinas.pipeline.confirm import FrozenFront, TestResult, score_of
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front_file import FRONT_FILE, FrontRow, write_front
-from mobinas.pipeline.predictor_pictures import predictor_info, primitives_info
-from mobinas.pipeline.qualify import tuned_accuracies
-from mobinas.pipeline.run_folder import JOB_FILE
 from mobinas.pipeline.train import training_losses
-from mobinas.pipeline.why_info import corner_of, why_info
 from mobinas.report.cells import draw_cell_picture
-from mobinas.report.curves import CurvesInfo, draw_curves, hypervolume_panel, supernet_panels, training_panel
+from mobinas.report.curves import draw_curves, training_panel
 from mobinas.report.figures import png
 from mobinas.report.html import CellsInfo, ReportInfo, write_report
 from mobinas.report.models import Kind, ModelRow
-from mobinas.report.predictor import PredictedPoint, PredictorInfo, draw_predictor
+from mobinas.report.predictor import draw_predictor
 from mobinas.report.primitives import draw_primitives
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff
 from mobinas.report.why import draw_why
-from mobinas.supernet.history import SupernetResult
-from predictors.models.latency import LatencyPredictor
 from predictors.runners import runner_for
 
 _PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "numpy")
@@ -43,25 +32,21 @@ def write_results(
     frozen: FrozenFront,
     tested: Mapping[str, TestResult],
     n_select: int,
-    predictor: LatencyPredictor,
-    cells: SupernetResult,
-    searched: SearchResult[Architecture],
-    compared: Comparisons,
-    space: SearchSpace,
+    background: Background,
 ) -> None:
     """Writes `front.csv`, `plots/` and `report.html`; cheap, so always made anew."""
     by_name = {contender.name: contender for contender in contenders}
-    predicted_s = _predicted_s(contenders, predictor)
+    predicted_s = background.predicted_s
     dominated = dominated_on_test(frozen, tested)
     rows = tuple(
-        _front_row(job, by_name[name], frozen, tested[name], predicted_s[name], name in dominated)
+        _front_row(job, by_name[name], frozen, tested[name], predicted_s.get(name), name in dominated)
         for name in frozen.members
     )
     models = tuple(
-        _model_row(job, contender, frozen, tested[contender.name], n_select, predicted_s, searched, dominated)
+        _model_row(job, contender, frozen, tested[contender.name], n_select, background, dominated)
         for contender in contenders
     )
-    info = _report(job, models, frozen, by_name, predictor, cells, searched, compared, space)
+    info = _report(job, models, frozen, by_name, background)
     _draw(job, info)
     write_report(info, job.folder.path / "report.html")
     # The table comes last: where it stands, the run is finished.
@@ -81,18 +66,12 @@ def dominated_on_test(frozen: FrozenFront, tested: Mapping[str, TestResult]) -> 
     return frozenset(name for name in frozen.members if beaten(name))
 
 
-def _predicted_s(contenders: Sequence[Contender], predictor: LatencyPredictor) -> dict[str, float]:
-    known = [(c.name, c.architecture) for c in contenders if c.architecture is not None]
-    latencies_s = predictor.predict([architecture for _, architecture in known]).mean_s
-    return {name: float(latency_s) for (name, _), latency_s in zip(known, latencies_s, strict=True)}
-
-
 def _front_row(
     job: Job,
     contender: Contender,
     frozen: FrozenFront,
     tested: TestResult,
-    predicted_s: float,
+    predicted_s: float | None,
     dominated: bool,
 ) -> FrontRow:
     confirmed = frozen.confirmed[contender.name]
@@ -106,7 +85,7 @@ def _front_row(
         latency_ms=confirmed.latency_s * 1e3,
         latency_ci_low_ms=confirmed.latency_low_s * 1e3,
         latency_ci_high_ms=confirmed.latency_high_s * 1e3,
-        predicted_ms=predicted_s * 1e3,
+        predicted_ms=None if predicted_s is None else predicted_s * 1e3,
         score=score_of(job, confirmed),
         params=confirmed.params,
         macs=confirmed.macs,
@@ -123,12 +102,10 @@ def _model_row(
     frozen: FrozenFront,
     tested: TestResult,
     n_select: int,
-    predicted_s: Mapping[str, float],
-    searched: SearchResult[Architecture],
+    background: Background,
     dominated: frozenset[str],
 ) -> ModelRow:
     confirmed = frozen.confirmed[contender.name]
-    inherited = {e.candidate.name: e["accuracy"] for e in searched.history if "accuracy" in e.values}
     return ModelRow(
         name=contender.name,
         kind=_kind(contender, frozen),
@@ -138,8 +115,8 @@ def _model_row(
         latency_bounds_s=(confirmed.latency_low_s, confirmed.latency_high_s),
         test_accuracy=tested.accuracy,
         test_bounds=(tested.low, tested.high),
-        predicted_s=predicted_s.get(contender.name),
-        inherited_accuracy=inherited.get(contender.name),
+        predicted_s=background.predicted_s.get(contender.name),
+        inherited_accuracy=background.inherited.get(contender.name),
         score=score_of(job, confirmed),
         params=confirmed.params,
         macs=confirmed.macs,
@@ -162,11 +139,7 @@ def _report(
     models: Sequence[ModelRow],
     frozen: FrozenFront,
     by_name: Mapping[str, Contender],
-    predictor: LatencyPredictor,
-    cells: SupernetResult,
-    searched: SearchResult[Architecture],
-    compared: Comparisons,
-    space: SearchSpace,
+    background: Background,
 ) -> ReportInfo:
     config = job.config
     front = sorted((m for m in models if m.on_front), key=lambda m: (m.kind != "pick", m.latency_s))
@@ -181,18 +154,14 @@ def _report(
             max_latency_s=config.max_latency_s,
         ),
         cells=(*(CellsInfo(name, genotype) for name, genotype in genotypes),),
-        searched=_searched(job, searched, compared, cells),
-        panels=_panels(job, by_name, cells, searched, compared, front[0].name),
-        why=why_info(
-            searched,
-            compared,
-            space,
-            config.seed,
-            tuned_accuracies(job, searched),
-            {name: confirmed.accuracy for name, confirmed in frozen.confirmed.items()},
+        searched=background.words,
+        panels=(
+            *background.panels,
+            training_panel({name: training_losses(job, name) for name in by_name}, front[0].name),
         ),
-        predictor=_predictor_info(predictor, models),
-        primitives=primitives_info(predictor, space),
+        why=background.why,
+        predictor=background.predictor,
+        primitives=background.primitives,
         doubts=_doubts(frozen),
         machine=(
             ("machine", runner_for(job.target).host),
@@ -201,88 +170,9 @@ def _report(
             *((name, version(name)) for name in _PACKAGES),
             ("seed", str(config.seed)),
         ),
-        command=f"mobinas run {JOB_FILE} --out DIR",
+        command=background.command,
         pick_command=f"mobinas pick {job.folder.path} --max-latency-ms X",
     )
-
-
-def _searched(
-    job: Job,
-    searched: SearchResult[Architecture],
-    compared: Comparisons,
-    cells: SupernetResult,
-) -> tuple[tuple[str, str], ...]:
-    section = job.config.supernet
-    return (
-        ("cells", f"{section.method}, {len(cells.history)} epochs{_events(cells)}"),
-        ("elastic supernet", f"{section.elastic_epochs} epochs, every depth, width and resolution"),
-        ("front", _front_words(job, searched)),
-        ("random search", _random_words(compared)),
-        ("shortlist", _shortlist_words(job.config.search)),
-        ("training", f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"),
-        ("latency", f"predicted in the search from {job.config.profile.networks} measured networks"),
-    )
-
-
-def _events(cells: SupernetResult) -> str:
-    return "".join(f"; {event}" for event in cells.events)
-
-
-def _front_words(job: Job, searched: SearchResult[Architecture]) -> str:
-    words = f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"
-    return words + ("; it stopped as little more was to be expected" if searched.converged else "")
-
-
-def _random_words(compared: Comparisons) -> str:
-    if compared.at_random is None:
-        return "not run"
-    return f"{len(compared.at_random.history)} uniform draws judged alike, to compare with"
-
-
-def _shortlist_words(section: SearchSection) -> str:
-    if not section.qualifying_epochs:
-        return "none; inherited accuracies chose the finalists"
-    return f"{section.qualifiers} at most, {section.qualifying_epochs} epochs each, which chose the finalists"
-
-
-def _panels(
-    job: Job,
-    by_name: Mapping[str, Contender],
-    cells: SupernetResult,
-    searched: SearchResult[Architecture],
-    compared: Comparisons,
-    pick: str,
-) -> tuple[CurvesInfo, ...]:
-    history = cells.history
-    losses = {
-        "weights part": [record.weight_loss for record in history],
-        "alphas part": [float("nan") if r.alpha_loss is None else r.alpha_loss for r in history],
-    }
-    return (
-        *supernet_panels(
-            losses,
-            [r.alpha_entropy for r in history],
-            [r.skip_share for r in history],
-            [r.discretisation_gap for r in history],
-            [r.expected_latency_s for r in history],
-        ),
-        _hypervolume_panel(searched, compared),
-        training_panel({name: training_losses(job, name) for name in by_name}, pick),
-    )
-
-
-def _hypervolume_panel(searched: SearchResult[Architecture], compared: Comparisons) -> CurvesInfo:
-    corner, drawn = corner_of(searched, compared), compared.at_random
-    volumes = searched.hypervolume_curve(corner)
-    band = hypervolume_band(drawn.history, drawn.objectives, corner) if drawn else None
-    return hypervolume_panel(range(1, len(volumes) + 1), volumes, band)
-
-
-def _predictor_info(predictor: LatencyPredictor, models: Sequence[ModelRow]) -> PredictorInfo:
-    finalists = [
-        PredictedPoint(m.latency_s, m.predicted_s, finalist=True) for m in models if m.predicted_s is not None
-    ]
-    return predictor_info(predictor, finalists)
 
 
 def _doubts(frozen: FrozenFront) -> tuple[str, ...]:
@@ -298,9 +188,10 @@ def _doubts(frozen: FrozenFront) -> tuple[str, ...]:
 def _draw(job: Job, info: ReportInfo) -> None:
     plots = job.folder.path / "plots"
     write_atomic(plots / "tradeoff.png", png(draw_tradeoff(info.tradeoff)))
-    pick = info.cells[0].genotype
-    write_atomic(plots / "normal_cell.png", png(draw_cell_picture(pick.normal, "normal cell")))
-    write_atomic(plots / "reduction_cell.png", png(draw_cell_picture(pick.reduction, "reduction cell")))
+    if info.cells:
+        pick = info.cells[0].genotype
+        write_atomic(plots / "normal_cell.png", png(draw_cell_picture(pick.normal, "normal cell")))
+        write_atomic(plots / "reduction_cell.png", png(draw_cell_picture(pick.reduction, "reduction cell")))
     if info.why is not None and info.why.deciders:
         write_atomic(plots / "why.png", png(draw_why(info.why)))
     if info.predictor is not None:

@@ -24,7 +24,7 @@ _LOCK = ".lock"
 # What tells how fast a job runs, not what it makes.
 _SPEED_KEYS = (("", "device"), ("", "threads"), ("train", "workers"))
 # Sections of the job that may still change in a folder, and the first thing made from each.
-_OPEN_UNTIL = {
+OPEN_UNTIL = {
     "supernet": "supernet.json",
     "search": "study.journal",
     "train": "front.json",
@@ -49,18 +49,20 @@ class RunFolder:
         notes: What the user should know of how the job differs from the one that began here.
     """
 
-    def __init__(self, path: Path, job_toml: str) -> None:
+    def __init__(self, path: Path, job_toml: str, *, open_until: Mapping[str, str] = OPEN_UNTIL) -> None:
         """Claims a folder for a job, or continues the same job there.
 
         Args:
             path: The folder; made if missing.
             job_toml: The resolved job.
+            open_until: Sections of the job that may still change, and the first thing made from each.
 
         Raises:
             RunFolderError: The path is no folder, in use by another process, or holds another job or files.
         """
         self.path = path
         self.notes: list[str] = []
+        self._open_until = open_until
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file; name a folder with --out")
         try:
@@ -132,7 +134,7 @@ class RunFolder:
             self.notes.append("all networks are trained anew with it")
 
     def _is_closed(self, change: tuple[str, str]) -> bool:
-        first = _OPEN_FOR_MEMORY.get(change) or _OPEN_UNTIL.get(change[0])
+        first = _OPEN_FOR_MEMORY.get(change) or self._open_until.get(change[0])
         return first is None or first in self._index or (self.path / first).exists()
 
     def _read_index(self) -> dict[str, str]:

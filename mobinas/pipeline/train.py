@@ -73,7 +73,21 @@ def train_contenders(
     Returns:
         The trained networks by name, in evaluation mode.
     """
-    plan = _plan(job, contenders, splits)
+    return _train_all(job, contenders, _plan(job, contenders, splits), splits, progress)
+
+
+def train_epochs(
+    job: Job, contenders: Sequence[Contender], splits: Splits, progress: Progress
+) -> dict[str, nn.Module]:
+    """As `train_contenders`, each for all of `train.epochs`, however long one takes."""
+    names = [contender.name for contender in contenders]
+    plan = _Plan(dict.fromkeys(names, job.config.train.epochs), dict.fromkeys(names, 1.0))
+    return _train_all(job, contenders, plan, splits, progress)
+
+
+def _train_all(
+    job: Job, contenders: Sequence[Contender], plan: _Plan, splits: Splits, progress: Progress
+) -> dict[str, nn.Module]:
     by_name = {contender.name: contender for contender in contenders}
     # Long ones first, so that no worker is left alone with one at the end.
     order = sorted(by_name, key=lambda name: -plan.seconds(name))

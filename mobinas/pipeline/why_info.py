@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
@@ -22,7 +23,7 @@ _READ = {"accuracy": "for accuracy", "latency_s": "for latency"}
 _VARIED = {SIZES: "the size of the knee alone", CELLS: "the cells of the knee alone"}
 
 
-def corner_of(searched: SearchResult[Architecture], compared: Comparisons) -> dict[str, float]:
+def corner_of(searched: SearchResult[Any], compared: Comparisons) -> dict[str, float]:
     """The reference point that all hypervolumes of a report have in common."""
     return {
         "accuracy": 0.0,
@@ -105,6 +106,6 @@ def _parts(searched: SearchResult[Architecture], compared: Comparisons) -> tuple
     return (("evaluations of each", str(k)), ("around", searched.knee().candidate.name), *parts)
 
 
-def _judged(searched: SearchResult[Architecture], compared: Comparisons) -> list[Evaluation[Architecture]]:
+def _judged(searched: SearchResult[Any], compared: Comparisons) -> list[Evaluation[Any]]:
     others = (compared.at_random, *compared.around.values())
     return [*searched.history, *(e for result in others if result is not None for e in result.history)]

@@ -1,0 +1,34 @@
+"""The power transform behind the model-assisted sampler."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import skew, yeojohnson
+
+from mobinas.search.warp import EXPONENTS, Warp
+
+
+@given(st.sampled_from(EXPONENTS), st.floats(-8, 8))
+def test_the_way_back_is_the_inverse(exponent: float, number: float) -> None:
+    warp = Warp(mean=3.0, std=0.5, exponent=exponent)
+    assert warp(warp.back(np.array([number]))) == pytest.approx([number], abs=1e-6)
+
+
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_it_is_the_published_transform(exponent: float) -> None:
+    numbers = np.linspace(-3, 3, 25)
+    assert Warp(0.0, 1.0, exponent)(numbers) == pytest.approx(yeojohnson(numbers, exponent))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_skewed_numbers_become_symmetric_in_the_same_order(sign: float) -> None:
+    numbers = sign * np.random.default_rng(0).lognormal(sigma=0.8, size=200)
+    warped = Warp.of(numbers)(numbers)
+    assert (np.argsort(warped) == np.argsort(numbers)).all()
+    assert abs(skew(numbers)) > 1 and abs(skew(warped)) < 0.5
+
+
+def test_equal_numbers_stay_equal() -> None:
+    warp = Warp.of(np.full(4, 7.0))
+    assert warp.back(warp(np.full(4, 7.0))) == pytest.approx(7.0)
