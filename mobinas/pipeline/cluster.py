@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mobinas.search.artifacts import Artifacts
 from mobinas.search.parts import announced
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ class Cluster:
     workers: int = 1
 
     def announced(self) -> AbstractContextManager[None]:
-        """Workers may join inside the context."""
+        """Workers may join inside the context.
+
+        Raises:
+            ArtifactError: The place for files cannot be written and read.
+        """
+        Artifacts(self.artifacts, make=True).check()
         return announced(self.storage, self.study)
 
     def part(self, name: str) -> dict[str, Any]:

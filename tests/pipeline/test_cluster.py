@@ -17,7 +17,7 @@ from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import published
 from mobinas.cli import app
 from mobinas.config import JobConfig, dump_toml, load_config
-from mobinas.errors import ConfigError, DataError, SearchError, TrainingError
+from mobinas.errors import ArtifactError, ConfigError, DataError, SearchError, TrainingError
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
@@ -197,3 +197,12 @@ def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:
     cluster = Cluster(str(tmp_path / "study"), str(tmp_path / "files"), "job")
     with cluster.announced(), pytest.raises(SearchError, match="is being run by another process"):
         run(load_config("smoke"), tmp_path / "run", cluster=cluster)
+
+
+def test_what_would_fail_late_fails_at_once(tmp_path: Path) -> None:
+    cluster = Cluster(str(tmp_path / "study"), "/dev/null/files", "job")
+    with pytest.raises(ArtifactError, match="cannot make the folder"):
+        run(load_config("smoke"), tmp_path / "run", cluster=cluster)
+    config = load_config("smoke", {"search.stop_below": 0.01})
+    with pytest.raises(ConfigError, match=r"search.stop_below is for a job without workers"):
+        run(config, tmp_path / "run", cluster=cluster)
