@@ -1,6 +1,6 @@
-"""Where workers find a job: its front is searched and its networks are trained on many machines.
+"""Where workers find a job: many machines search its front and train its networks.
 
-Each of the two steps is a search in the storage and a part of the job (`mobinas.search.parts`). Workers
+Each of these steps is a search in the storage and a part of the job (`mobinas.search.parts`). Workers
 import what they do from `mobinas.pipeline.remote`; what they need, except images, comes from the artifact
 store.
 """
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from mobinas.metrics.result import SearchResult
 
 # Names of files that workers are handed.
-JOB_FILE, DATA_FILE, ELASTIC_FILE, TRAININGS_FILE = "job.toml", "data.json", "elastic.pt", "trainings.json"
+JOB_FILE, DATA_FILE, ELASTIC_FILE, NETWORKS_FILE = "job.toml", "data.json", "elastic.pt", "networks.json"
 INHERITED, TRAINED = "mobinas.pipeline.remote:inherited", "mobinas.pipeline.remote:trained"
+TUNED = "mobinas.pipeline.remote:tuned"
 
 
 @dataclass(frozen=True, slots=True)

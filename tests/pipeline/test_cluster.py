@@ -22,7 +22,7 @@ from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline import remote
-from mobinas.pipeline.cluster import DATA_FILE, JOB_FILE, TRAININGS_FILE, Cluster, check_complete
+from mobinas.pipeline.cluster import DATA_FILE, JOB_FILE, NETWORKS_FILE, Cluster, check_complete
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.job import run
 from mobinas.pipeline.load import images_of
@@ -41,7 +41,7 @@ def given(folder: Path, digest: str = "") -> Files:
     files = {
         JOB_FILE: dump_toml(config),
         DATA_FILE: json.dumps({"name": "digits", "digest": digest}),
-        TRAININGS_FILE: json.dumps({"contenders": [contender.to_json()], "epochs": {"plain_cnn": 1}}),
+        NETWORKS_FILE: json.dumps({"contenders": [contender.to_json()], "epochs": {"plain_cnn": 1}}),
     }
     for name, content in files.items():
         (folder / name).write_text(content)
@@ -141,7 +141,7 @@ def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(tmp_path: P
     job = start(["run", "smoke", *ALIKE, *where, *places, "--workers", "0"], log)
     wait_for(lambda: journal.exists() and "mobinas:work" in journal.read_text(), job, log)
     first, second = (start(["worker", *where], tmp_path / f"worker{k}") for k in range(2))
-    wait_for((shared / TRAININGS_FILE).exists, job, log)
+    wait_for((shared / "train.json").exists, job, log)
     first.send_signal(signal.SIGKILL)
     assert job.wait(200) == 0, log.read_text()
     assert (first.wait(), second.wait(30)) == (-signal.SIGKILL, 0)
@@ -160,7 +160,7 @@ def test_a_job_by_workers_outlasts_its_first_process_and_the_server(tmp_path: Pa
         job = start(command, log)
         assert job.wait(60) == 1 and "refused" in log.read_text()
         server.start()
-        for there in ((shared / "front.toml").exists, (shared / TRAININGS_FILE).exists):
+        for there in ((shared / "front.toml").exists, (shared / "train.json").exists):
             job = start(command, log)
             wait_for((shared / "elastic.pt").exists, job, log)
             worker = worker or start(["worker", *where], tmp_path / "worker")
