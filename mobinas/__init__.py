@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mobinas.config import JobConfig, load_config
     from mobinas.errors import Infeasible, MobinasError
     from mobinas.metrics.objective import Objective
+    from mobinas.pipeline.cluster import Cluster
     from mobinas.pipeline.family import search_family
     from mobinas.pipeline.front_file import Front, FrontRow, load_front
     from mobinas.pipeline.job import run
@@ -33,6 +34,7 @@ _HOME = {
     "Cell": "mobinas.arch.genotype",
     "CellBody": "mobinas.arch.architecture",
     "ChoiceSpace": "mobinas.search.choice_space",
+    "Cluster": "mobinas.pipeline.cluster",
     "Edge": "mobinas.arch.genotype",
     "Front": "mobinas.pipeline.front_file",
     "FrontRow": "mobinas.pipeline.front_file",
@@ -63,6 +65,7 @@ __all__ = [
     "Cell",
     "CellBody",
     "ChoiceSpace",
+    "Cluster",
     "Edge",
     "Front",
     "FrontRow",

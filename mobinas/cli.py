@@ -98,10 +98,10 @@ def run(
 
 
 def _cluster(study: str | None, storage: str | None, artifacts: str | None, workers: int) -> "Cluster | None":
-    from mobinas.pipeline.cluster import Cluster
-
     if study is None and artifacts is None:
         return None
+    from mobinas.pipeline.cluster import Cluster
+
     if study is None or storage is None or artifacts is None:
         raise ConfigError("a job for workers needs --study, --artifacts, and --storage or MOBINAS_STORAGE")
     return Cluster(storage, artifacts, study, workers)
@@ -180,7 +180,7 @@ def worker(
     ] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Joins a running search from any machine, and evaluates candidates until it ends."""
+    """Joins a running search or job from any machine, and works for it until it ends."""
     import signal
 
     from mobinas.search.worker import work

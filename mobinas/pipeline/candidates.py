@@ -10,6 +10,7 @@ import torch
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
+from mobinas.config import JobConfig
 from mobinas.files import write_atomic
 from mobinas.nets.module import GraphModule
 from mobinas.pipeline.context import Job
@@ -54,7 +55,8 @@ class Candidates:
     @classmethod
     def of(
         cls,
-        job: Job,
+        directory: Path,
+        config: JobConfig,
         space: SearchSpace,
         architectures: Iterable[Architecture],
         splits: Splits,
@@ -63,15 +65,15 @@ class Candidates:
     ) -> "Candidates":
         """Packs what workers are sent."""
         return cls(
-            job.folder.path,
+            directory,
             space,
             {architecture.name: architecture for architecture in architectures},
             PackedPart.of(training),
             PackedPart.of(splits.select),
             splits.normalisation,
-            job.config.device,
+            config.device,
             recipe,
-            job.config.seed,
+            config.seed,
         )
 
     @property

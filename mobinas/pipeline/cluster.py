@@ -1,6 +1,6 @@
-"""Where workers find a job: its front is searched and its networks are trained on many machines.
+"""Where workers find a job: many machines search its front and train its networks.
 
-Each of the two steps is a search in the storage and a part of the job (`mobinas.search.parts`). Workers
+Each of these steps is a search in the storage and a part of the job (`mobinas.search.parts`). Workers
 import what they do from `mobinas.pipeline.remote`; what they need, except images, comes from the artifact
 store.
 """
@@ -9,14 +9,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mobinas.search.artifacts import Artifacts
 from mobinas.search.parts import announced
 
 if TYPE_CHECKING:
     from mobinas.metrics.result import SearchResult
 
 # Names of files that workers are handed.
-JOB_FILE, DATA_FILE, ELASTIC_FILE, TRAININGS_FILE = "job.toml", "data.json", "elastic.pt", "trainings.json"
+JOB_FILE, DATA_FILE, ELASTIC_FILE, NETWORKS_FILE = "job.toml", "data.json", "elastic.pt", "networks.json"
 INHERITED, TRAINED = "mobinas.pipeline.remote:inherited", "mobinas.pipeline.remote:trained"
+TUNED = "mobinas.pipeline.remote:tuned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,12 @@ class Cluster:
     workers: int = 1
 
     def announced(self) -> AbstractContextManager[None]:
-        """Workers may join inside the context."""
+        """Workers may join inside the context.
+
+        Raises:
+            ArtifactError: The place for files cannot be written and read.
+        """
+        Artifacts(self.artifacts, make=True).check()
         return announced(self.storage, self.study)
 
     def part(self, name: str) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from mobinas.arch.architecture import Architecture
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
-from mobinas.config import JobConfig, SearchSection, dump_toml
-from mobinas.files import write_atomic
+from mobinas.config import JobConfig, SearchSection
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
 from mobinas.metrics.evaluation import Source, Value
 from mobinas.metrics.result import SearchResult
-from mobinas.pipeline.cluster import DATA_FILE, ELASTIC_FILE, INHERITED, JOB_FILE, check_complete
+from mobinas.pipeline.by_workers import files_for_workers
+from mobinas.pipeline.cluster import ELASTIC_FILE, INHERITED, check_complete
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import at_size, subset
@@ -84,21 +84,10 @@ def search_front(
 
 
 def _files_to_judge(job: Job) -> dict[str, Path]:
-    """What workers need; of the job, only what their judgements depend on."""
-    config = job.config
-    judged = SearchSection(
-        select_images=config.search.select_images, calibration_images=config.search.calibration_images
-    )
-    asked = JobConfig(
-        data=config.data, seed=config.seed, images=config.images, space=config.space, search=judged
-    )
-    path = job.folder.path / "front.toml"
-    write_atomic(path, dump_toml(asked))
-    return {
-        JOB_FILE: path,
-        DATA_FILE: job.folder.path / "data.json",
-        ELASTIC_FILE: job.folder.path / ELASTIC,
-    }
+    section = job.config.search
+    judged = SearchSection(select_images=section.select_images, calibration_images=section.calibration_images)
+    files = files_for_workers(job, "front", {"space": job.config.space, "search": judged})
+    return files | {ELASTIC_FILE: job.folder.path / ELASTIC}
 
 
 def constraints_of(job: Job) -> dict[str, BoundSpec]:

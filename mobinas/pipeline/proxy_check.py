@@ -126,7 +126,9 @@ def proxy_check(
         space = space_of(config, splits)
         training = splits.training if images is None else subset(splits.training, images, config.seed)
         recipe = recipe_of(config, epochs or config.train.epochs)
-        drawn = Candidates.of(job, space, draw(space, architectures, config.seed), splits, training, recipe)
+        drawn = Candidates.of(
+            directory, config, space, draw(space, architectures, config.seed), splits, training, recipe
+        )
         with reporter.step(1, 1, f"train {len(drawn.by_name)} architectures") as progress:
             kept = f"proxy_check/{recipe.epochs}-{len(training)}"
             found = judge_all(job, drawn, _judge, kept, progress)

@@ -8,19 +8,25 @@ the whole latency range; a short training judges.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
+from mobinas.config import JobConfig, SearchSection
+from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
+from mobinas.pipeline.by_workers import each_network, files_for_workers
 from mobinas.pipeline.candidates import Candidates, judge_all
+from mobinas.pipeline.cluster import ELASTIC_FILE, TUNED, Cluster
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front import accuracy_value
 from mobinas.pipeline.load import subset
+from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
 from mobinas.progress import Progress
 from mobinas.search.finalists import finalists
@@ -70,18 +76,68 @@ def _with_accuracy(evaluation: Evaluation[Architecture], accuracy: float, n: int
 
 
 def _accuracies(
-    job: Job, space: SearchSpace, architectures: list[Architecture], splits: Splits, progress: Progress
+    job: Job, space: SearchSpace, architectures: Sequence[Architecture], splits: Splits, progress: Progress
 ) -> dict[str, float]:
-    section = job.config.search
-    training = subset(splits.training, section.qualifying_images, job.config.seed)
-    recipe = recipe_of(job.config, section.qualifying_epochs)
-    # The weights are no longer random.
-    gentle = replace(recipe, learning_rate=recipe.learning_rate / 2)
-    candidates = Candidates.of(job, space, architectures, splits, training, gentle)
+    if job.cluster is not None:
+        return _by_workers(job, job.cluster, architectures, progress)
+    candidates = shortlist_candidates(job.folder.path, job.config, space, architectures, splits)
     return judge_all(job, candidates, _qualify, _KEPT, progress)
 
 
-def _qualify(candidates: Candidates, file: str, progress: Progress) -> None:
-    architecture = candidates.by_name[Path(file).stem]
+def shortlist_candidates(
+    directory: Path,
+    config: JobConfig,
+    space: SearchSpace,
+    architectures: Sequence[Architecture],
+    splits: Splits,
+) -> Candidates:
+    """What tunes them.
+
+    Args:
+        directory: Where the supernet's weights lie.
+        config: The job.
+        space: Of the supernet.
+        architectures: The shortlist.
+        splits: Training images tune, `select` judges.
+    """
+    section = config.search
+    training = subset(splits.training, section.qualifying_images, config.seed)
+    recipe = recipe_of(config, section.qualifying_epochs)
+    # The weights are no longer random.
+    gentle = replace(recipe, learning_rate=recipe.learning_rate / 2)
+    return Candidates.of(directory, config, space, architectures, splits, training, gentle)
+
+
+def tuned_accuracy(candidates: Candidates, name: str, progress: Progress) -> float:
+    """Tunes a network from inherited weights; its accuracy on `select`."""
+    architecture = candidates.by_name[name]
     subnet = candidates.supernet().subnet(architecture)
-    candidates.keep(file, candidates.trained_accuracy(subnet, architecture.resolution, progress))
+    return candidates.trained_accuracy(subnet, architecture.resolution, progress)
+
+
+def _qualify(candidates: Candidates, file: str, progress: Progress) -> None:
+    candidates.keep(file, tuned_accuracy(candidates, Path(file).stem, progress))
+
+
+def _by_workers(
+    job: Job, cluster: Cluster, architectures: Sequence[Architecture], progress: Progress
+) -> dict[str, float]:
+    files = {architecture.name: f"{_KEPT}/{architecture.name}.json" for architecture in architectures}
+    if not all(map(job.folder.is_finished, files.values())):
+        handed = _files_to_tune(job, architectures)
+        found = each_network(cluster, "shortlist", list(files), TUNED, OBJECTIVES[0], handed, progress)
+        for name, file in files.items():
+            write_atomic(job.folder.path / file, json.dumps(found[name]["accuracy"]) + "\n")
+            job.folder.finish(file)
+    return {name: json.loads((job.folder.path / file).read_text()) for name, file in files.items()}
+
+
+def _files_to_tune(job: Job, architectures: Sequence[Architecture]) -> dict[str, Path]:
+    config, section = job.config, job.config.search
+    tuned = SearchSection(
+        qualifying_images=section.qualifying_images, qualifying_epochs=section.qualifying_epochs
+    )
+    shortlist = json.dumps([architecture.to_json() for architecture in architectures]) + "\n"
+    return files_for_workers(
+        job, "shortlist", {"space": config.space, "search": tuned, "train": config.train}, shortlist
+    ) | {ELASTIC_FILE: job.folder.path / ELASTIC}

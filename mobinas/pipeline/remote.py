@@ -1,4 +1,4 @@
-"""What workers of a job do, on images of their own machine: they judge candidates, and they train networks.
+"""What workers of a job do, on images of their own machine: they judge, tune and train networks.
 
 A worker that has several GPUs trains under torchrun, which starts this module.
 """
@@ -19,11 +19,12 @@ from mobinas.arch.architecture import Architecture
 from mobinas.config import JobConfig, load_config
 from mobinas.errors import DataError, MobinasError, TrainingError
 from mobinas.metrics.evaluation import Value
-from mobinas.pipeline.cluster import DATA_FILE, ELASTIC_FILE, JOB_FILE, TRAININGS_FILE
+from mobinas.pipeline.cluster import DATA_FILE, ELASTIC_FILE, JOB_FILE, NETWORKS_FILE
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.front import judge_of
 from mobinas.pipeline.group import dismiss, follow, group
 from mobinas.pipeline.load import images_of, parts_of, space_of, task_of
+from mobinas.pipeline.qualify import shortlist_candidates, tuned_accuracy
 from mobinas.pipeline.train import Trainings, history_file, train_one, weights_file
 from mobinas.pipeline.workers import PackedPart
 from mobinas.progress import Progress, silent
@@ -72,13 +73,37 @@ class _Inherited:
 inherited = _Inherited()
 
 
+class _Tuned:
+    """Trains networks of the shortlist for a moment, from inherited weights."""
+
+    def prepare(self) -> None:
+        """Loads images."""
+        config = load_config(given_file(JOB_FILE))
+        shortlist = json.loads(given_file(NETWORKS_FILE).read_text(encoding="utf-8"))
+        splits = own_splits(config)
+        self._candidates = shortlist_candidates(
+            given_file(ELASTIC_FILE).parent,
+            config,
+            space_of(config, splits),
+            list(map(Architecture.from_json, shortlist)),
+            splits,
+        )
+
+    def __call__(self, choices: Choices) -> dict[str, float]:
+        """The accuracy on `select`."""
+        return {"accuracy": tuned_accuracy(self._candidates, str(choices["network"]), silent)}
+
+
+tuned = _Tuned()
+
+
 class _Trained:
     """Trains networks of the job, and attaches weights and history."""
 
     def prepare(self) -> None:
         """Loads images."""
         config = load_config(given_file(JOB_FILE))
-        asked = json.loads(given_file(TRAININGS_FILE).read_text(encoding="utf-8"))
+        asked = json.loads(given_file(NETWORKS_FILE).read_text(encoding="utf-8"))
         contenders = map(Contender.from_json, asked["contenders"])
         splits = own_splits(config)
         self._trainings = Trainings(
@@ -154,7 +179,7 @@ def main(given: str, name: str, folder: str, worker: str) -> None:
         if os.getppid() != launcher or not _is_alive(int(worker)):
             os._exit(1)
 
-    names = (JOB_FILE, DATA_FILE, TRAININGS_FILE)
+    names = (JOB_FILE, DATA_FILE, NETWORKS_FILE)
     with Files(None, {n: Path(given) / n for n in names}).at_hand():
         config = load_config(given_file(JOB_FILE))
         try:

@@ -61,6 +61,20 @@ class Artifacts:
             self._prefix = "".join(f"{part}/" for part in parsed.path.split("/") if part)
             self._store = _bucket_store(parsed.netloc)
 
+    def check(self) -> None:
+        """Writes a few bytes, reads them, and removes them.
+
+        Raises:
+            ArtifactError: That cannot be done.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "check"
+            path.write_bytes(os.urandom(16))
+            stored = self.put(path, path.name)
+            self.fetch(stored, Path(folder))
+        with self._explained(stored.name):
+            self._store.remove(self._prefix + stored.artifact)
+
     def put(self, path: Path, name: str) -> StoredFile:
         """Stores a file's content.
 
@@ -82,7 +96,7 @@ class Artifacts:
         Raises:
             ArtifactError: It cannot be read, or is not what was stored.
         """
-        digest, target = hashlib.sha256(), folder / stored.name
+        digest, target = hashlib.sha256(), folder / _plain(stored.name)
         handle, part = tempfile.mkstemp(dir=folder, prefix=".fetched")
         try:
             with (

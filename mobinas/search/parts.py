@@ -4,6 +4,7 @@ The job has a study of its own, which holds no trials; its parts are studies nam
 that joined the job works on the part that is running, waits between parts, and ends with the job.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ def announced(storage: str | Path, job: str) -> Iterator[None]:
         except Exception as error:
             problem = error
         finally:
-            with quiet_optuna():
+            with quiet_optuna(), contextlib.suppress(*shared.failures):
                 study.set_user_attr(STATE_KEY, "ended")
     if problem is not None:  # what the job raises has nothing to do with the storage
         raise problem

@@ -182,6 +182,7 @@ class Record(Generic[C]):
             candidate = self._space.build(lambda name, options: trial.params.get(name, options[0]))
             kind: Kind = attrs["mobinas:kind"] if trial.state.is_finished() else "pending"
             values = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
+            files = from_json(attrs.get("mobinas:files", ()))
             known = candidate.digest == attrs["mobinas:digest"]
         except (KeyError, TypeError, AttributeError):
             known = False
@@ -191,7 +192,6 @@ class Record(Generic[C]):
             )
         feasible = all(violation <= 0 for violation in trial.constraints.values())
         error = attrs.get("mobinas:error", "")
-        files = from_json(attrs.get("mobinas:files", ()))
         return Entry(kind, Evaluation(candidate, values, feasible, error, files), trial.params)
 
     def count(self, *kinds: Kind) -> int:

@@ -102,7 +102,10 @@ def load_shared_study(shared: Shared, name: str) -> Study:
         known = optuna.get_all_study_names(shared.storage)
         if name not in known:
             hint = did_you_mean(name, known) if known else ""
-            raise SearchError(f"{shared.where} holds no study '{name}'{hint}; begin it with pareto_search")
+            raise SearchError(
+                f"{shared.where} holds no study '{name}'{hint}; begin it with pareto_search, or "
+                "'mobinas run --study'"
+            )
         return optuna.load_study(study_name=name, storage=shared.storage, sampler=RandomSampler())
 
 

@@ -17,12 +17,12 @@ from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import published
 from mobinas.cli import app
 from mobinas.config import JobConfig, dump_toml, load_config
-from mobinas.errors import ConfigError, DataError, SearchError, TrainingError
+from mobinas.errors import ArtifactError, ConfigError, DataError, SearchError, TrainingError
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline import remote
-from mobinas.pipeline.cluster import DATA_FILE, JOB_FILE, TRAININGS_FILE, Cluster, check_complete
+from mobinas.pipeline.cluster import DATA_FILE, JOB_FILE, NETWORKS_FILE, Cluster, check_complete
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.job import run
 from mobinas.pipeline.load import images_of
@@ -41,7 +41,7 @@ def given(folder: Path, digest: str = "") -> Files:
     files = {
         JOB_FILE: dump_toml(config),
         DATA_FILE: json.dumps({"name": "digits", "digest": digest}),
-        TRAININGS_FILE: json.dumps({"contenders": [contender.to_json()], "epochs": {"plain_cnn": 1}}),
+        NETWORKS_FILE: json.dumps({"contenders": [contender.to_json()], "epochs": {"plain_cnn": 1}}),
     }
     for name, content in files.items():
         (folder / name).write_text(content)
@@ -141,7 +141,7 @@ def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(tmp_path: P
     job = start(["run", "smoke", *ALIKE, *where, *places, "--workers", "0"], log)
     wait_for(lambda: journal.exists() and "mobinas:work" in journal.read_text(), job, log)
     first, second = (start(["worker", *where], tmp_path / f"worker{k}") for k in range(2))
-    wait_for((shared / TRAININGS_FILE).exists, job, log)
+    wait_for((shared / "train.json").exists, job, log)
     first.send_signal(signal.SIGKILL)
     assert job.wait(200) == 0, log.read_text()
     assert (first.wait(), second.wait(30)) == (-signal.SIGKILL, 0)
@@ -160,7 +160,7 @@ def test_a_job_by_workers_outlasts_its_first_process_and_the_server(tmp_path: Pa
         job = start(command, log)
         assert job.wait(60) == 1 and "refused" in log.read_text()
         server.start()
-        for there in ((shared / "front.toml").exists, (shared / TRAININGS_FILE).exists):
+        for there in ((shared / "front.toml").exists, (shared / "train.json").exists):
             job = start(command, log)
             wait_for((shared / "elastic.pt").exists, job, log)
             worker = worker or start(["worker", *where], tmp_path / "worker")
@@ -197,3 +197,12 @@ def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:
     cluster = Cluster(str(tmp_path / "study"), str(tmp_path / "files"), "job")
     with cluster.announced(), pytest.raises(SearchError, match="is being run by another process"):
         run(load_config("smoke"), tmp_path / "run", cluster=cluster)
+
+
+def test_what_would_fail_late_fails_at_once(tmp_path: Path) -> None:
+    cluster = Cluster(str(tmp_path / "study"), "/dev/null/files", "job")
+    with pytest.raises(ArtifactError, match="cannot make the folder"):
+        run(load_config("smoke"), tmp_path / "run", cluster=cluster)
+    config = load_config("smoke", {"search.stop_below": 0.01})
+    with pytest.raises(ConfigError, match=r"search.stop_below is for a job without workers"):
+        run(config, tmp_path / "run", cluster=cluster)

@@ -10,6 +10,7 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from worker_job import AXES, SPACE, evaluate, evaluate_with_files
 
 from mobinas.errors import ArtifactError, SearchError
+from mobinas.metrics.evaluation import StoredFile
 from mobinas.metrics.result import SearchResult
 from mobinas.search.artifacts import Artifacts, attach_file, given_file
 from mobinas.search.shared import opened
@@ -92,6 +93,8 @@ def test_a_changed_or_missing_file_is_refused(tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(ArtifactError, match=r"'weights.txt' in .*: it is not there"):
         work(storage, "mobinas")
+    with pytest.raises(ArtifactError, match=r"'../x'; it must be a name without folders"):
+        Artifacts(place).fetch(StoredFile("../x", weights.name, "", 0), tmp_path)
     with pytest.raises(ArtifactError, match=r"no folder .*elsewhere for files on this machine; mount it"):
         work(storage, "mobinas", artifacts=tmp_path / "elsewhere")
 
