@@ -51,7 +51,7 @@ FAMILIES = (
 )
 RESOLUTIONS = (96, 128, 160, 224)
 TARGET = Target.local(threads=1)
-N_TRAIN, N_TEST, N_GENERIC = 300, 100, 120
+N_TRAIN, N_TEST, N_GENERIC = 300, 100, 200
 PASSES = 3
 TRUTH = MeasuringPlan(rounds=8, block_s=0.04, max_rounds=8)
 TRAIN = MeasuringPlan(interval_half_width=0.05, max_rounds=12)

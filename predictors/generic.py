@@ -24,6 +24,8 @@ _ACTIVATIONS = ("relu", "relu6", "hard_swish", "silu")
 # Channels come in multiples of this; most families keep to 8, but 58 (ShuffleNet V2) or 28 occur.
 _UNITS = (8, 8, 8, 4, 2)
 _WEIGHTS = 4099
+# An image of 96 pixels ends at 3.
+_SMALLEST = 5
 
 
 def generic_networks(n: int, seed: int = 0) -> "list[onnx.ModelProto]":
@@ -94,7 +96,7 @@ class _Network(OnnxNet):
             for index in range(int(rng.integers(1, 4))):
                 if not one_kind:
                     block = str(rng.choice(_BLOCKS))
-                stride = 2 if index == 0 and stage and self._size > 7 else 1
+                stride = 2 if index == 0 and stage and self._size > _SMALLEST else 1
                 getattr(self, f"_{block}")(width, stride)
         if rng.random() < 0.5:
             self._conv(self._whole(float(rng.integers(160, 1537))), 1)
@@ -174,8 +176,9 @@ class _Network(OnnxNet):
         if inner != channels:
             self._conv(inner, 1)
         self._conv(inner, int(rng.choice((3, 3, 5))), stride, inner)
-        if rng.random() < 0.4:
-            self._squeeze_excite(self._whole(inner / 4))
+        if rng.random() < 0.5:
+            # A quarter of the block's own channels (MobileNetV3), or of its input's (EfficientNet).
+            self._squeeze_excite(self._whole(float(rng.choice((inner, channels))) / 4))
         self._conv(width, 1, act=False)
         self._with_shortcut(x, channels, stride, width, projected=False)
 
@@ -190,7 +193,7 @@ class _Network(OnnxNet):
         if stride == 2:
             self._x = self.pool(self._x, "MaxPool", 3, 2)
             self._size = math.ceil(self._size / 2)
-        self._conv(self._whole(width / 4), 1)
+        self._conv(self._whole(width / float(self._random.choice((4, 8)))), 1)
         x, channels = self._x, self._channels
         parts = []
         for kernel in (1, 3):
