@@ -79,21 +79,36 @@ class Fit:
         fit = cls(kernels, Residual.fit(np.zeros((1, 1 + _N_GROUPS)), np.zeros(1)), bool(traced))
         adder = Adder(fit.columns)
         sums = np.stack([adder.sum_of(network) for network in plain])
-        residual = Residual.fit(composition(sums[:, :_N_GROUPS]), kernels.residuals)
+        residual = Residual.fit(composition(fit.seconds_of(sums)), kernels.residuals)
         return cls(kernels, residual, bool(traced))
 
     def columns(self, kernels: Sequence[Kernel]) -> Floats:
-        """What adds up over a network: its time by groups of kernels, and how unsure that is.
+        """What adds up over a network.
 
         Returns:
-            [n, columns], seconds.
+            [n, columns]: its seconds by groups of kernels, how unsure they are, how they grow with the
+            network's traffic (twice, see `seconds_of`), and the bytes of that.
         """
         seconds, deviation = self.kernels.kernel_times_s(kernels)
         groups = [_GROUPS.get(kernel.kind.removesuffix("_blocked"), _OTHER_GROUP) for kernel in kernels]
-        columns = np.zeros((len(kernels), _N_GROUPS + 1))
+        slopes = self.kernels.times.slopes(kernels)
+        columns = np.zeros((len(kernels), _N_GROUPS + 4))
         columns[np.arange(len(kernels)), groups] = seconds
-        columns[:, -1] = seconds * deviation
+        columns[:, _N_GROUPS] = seconds * deviation
+        columns[:, _N_GROUPS + 1] = seconds * slopes
+        columns[:, _N_GROUPS + 2] = seconds * slopes**2
+        columns[:, _N_GROUPS + 3] = [kernel.written_bytes for kernel in kernels]
         return columns
+
+    def seconds_of(self, sums: Floats) -> Floats:
+        """Seconds by groups of kernels at each network's own traffic: [n, groups]."""
+        seconds = sums[:, :_N_GROUPS]
+        above = np.log(sums[:, _N_GROUPS + 3] + 1.0) - self.kernels.times.typical_traffic
+        mean, square = (sums[:, _N_GROUPS + i] / seconds.sum(axis=1) for i in (1, 2))
+        # The mean over kernels of exp(above * slope), to the second order.
+        growth = np.exp(above * mean + above**2 * (square - mean**2) / 2)
+        result: Floats = seconds * growth[:, None]
+        return result
 
     def kernel_deviations(self, kernels: Sequence[Kernel]) -> Floats:
         """Relative deviations of networks of one kernel each, right up to a factor: [n]."""
@@ -106,11 +121,11 @@ class Fit:
         Returns:
             [n] seconds; [n] relative deviation, right up to a factor; [n] whether such networks are known.
         """
-        seconds, unsure_s = sums[:, :_N_GROUPS], sums[:, -1]
+        seconds = self.seconds_of(sums)
         total_s = seconds.sum(axis=1)
         inputs = composition(seconds)
         correction, spread = self.residual.predict(inputs)
-        unsure = unsure_s / total_s
+        unsure = sums[:, _N_GROUPS] / sums[:, :_N_GROUPS].sum(axis=1)
         deviation = np.hypot(self.kernels.noise * spread, _TOGETHER * unsure)
         known = self.residual.inputs
         low, high = known.min(axis=0), known.max(axis=0)
@@ -126,6 +141,8 @@ class Fit:
             "times_log_s": times.log_s,
             "times_looks": times.looks,
             "times_scatter": times.scatter,
+            "times_traffic": times.traffic,
+            "typical_traffic": np.array(times.typical_traffic),
             "traced": np.array(self.traced),
             **_kernel_arrays("sum", sums.kernels),
             "sum_pull": sums.pull,
@@ -139,8 +156,9 @@ class Fit:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Fit":
         """Reads what `to_arrays` gave."""
-        seen = (arrays[f"times_{name}"] for name in ("log_s", "looks", "scatter"))
-        times = KernelTimes(_kernels("times", arrays), *seen)
+        seen = (arrays[f"times_{name}"] for name in ("log_s", "looks", "scatter", "traffic"))
+        typical_traffic = float(arrays["typical_traffic"])
+        times = KernelTimes(_kernels("times", arrays), *seen, typical_traffic=typical_traffic)
         scale, noise, own, similar, kind, every, launch = (float(x) for x in arrays["sum_numbers"])
         deviations = (own, similar, kind, every, launch)
         sums = KernelSum(

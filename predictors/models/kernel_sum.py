@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predictors.kernels import Kernel, log_features
-from predictors.models.kernel_times import KernelTimes, smooth
+from predictors.models.kernel_times import KernelTimes, smooth, traffic_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,8 +83,9 @@ class KernelSum:
             weights: [n], in (0, 1], inverse to the variance of a measurement's error.
         """
         kernels = tuple(sorted({k for network in networks for k in network}, key=_order))
-        counts = _counts(networks, kernels)
         tau, _ = times.predict(kernels)
+        above = np.array([traffic_of(network) for network in networks]) - times.typical_traffic
+        counts = _counts(networks, kernels) * np.exp(np.outer(above, times.slopes(kernels)))
         scale = float(np.median(latencies_s / (counts @ tau)))
         shares = counts * (scale * tau)
         base = shares.sum(axis=1)
