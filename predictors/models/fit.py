@@ -156,9 +156,10 @@ class Fit:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Fit":
         """Reads what `to_arrays` gave."""
-        seen = (arrays[f"times_{name}"] for name in ("log_s", "looks", "scatter", "traffic"))
+        names = ("log_s", "looks", "scatter", "traffic")
+        log_s, looks, scatter, traffic = (arrays[f"times_{name}"] for name in names)
         typical_traffic = float(arrays["typical_traffic"])
-        times = KernelTimes(_kernels("times", arrays), *seen, typical_traffic=typical_traffic)
+        times = KernelTimes(_kernels("times", arrays), log_s, looks, scatter, traffic, typical_traffic)
         scale, noise, own, similar, kind, every, launch = (float(x) for x in arrays["sum_numbers"])
         deviations = (own, similar, kind, every, launch)
         sums = KernelSum(
