@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from predictors.kernels import Kernel
 from predictors.models.kernel_sum import KernelSum
-from predictors.models.kernel_times import KernelTimes
+from predictors.models.kernel_times import KernelTimes, traffic_of
 from predictors.models.residual import Residual, composition
 from predictors.networks import Adder
 
@@ -42,6 +42,7 @@ _ROUNDS_WITHOUT_TRACES = 3
 _TOGETHER = 0.5
 _UNSURE = 0.3
 _MARGIN = 0.25
+_ENOUGH_TO_CHOOSE = 40
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,21 @@ class Fit:
     traced: bool
 
     @classmethod
-    def of(cls, networks: Sequence[Network], latencies_s: Floats, weights: Floats) -> "Fit":
+    def of(
+        cls, networks: Sequence[Network], latencies_s: Floats, weights: Floats, *, by_traffic: bool = False
+    ) -> "Fit":
         """Fits all parts.
 
         Args:
             networks: Of each, its kernels.
             latencies_s: [n].
             weights: [n] in (0, 1], inverse to the variance of a measurement's error.
+            by_traffic: Whether times of kernels may grow with their network's traffic, see
+                `grows_with_traffic`.
         """
         plain = [[kernel for kernel, _ in network] for network in networks]
         traced = [network for network in networks if not any(np.isnan(s) for _, s in network)]
-        times = KernelTimes.fit(traced)
+        times = KernelTimes.fit(traced, by_traffic=by_traffic)
         kernels = KernelSum.fit(times, plain, latencies_s, weights)
         for _ in range(0 if traced else _ROUNDS_WITHOUT_TRACES):
             asked = list(dict.fromkeys(kernel for network in plain for kernel in network))
@@ -103,7 +108,7 @@ class Fit:
     def seconds_of(self, sums: Floats) -> Floats:
         """Seconds by groups of kernels at each network's own traffic: [n, groups]."""
         seconds = sums[:, :_N_GROUPS]
-        above = np.log(sums[:, _N_GROUPS + 3] + 1.0) - self.kernels.times.typical_traffic
+        above = self.kernels.times.above_typical(np.log(sums[:, _N_GROUPS + 3] + 1.0))
         mean, square = (sums[:, _N_GROUPS + i] / seconds.sum(axis=1) for i in (1, 2))
         # The mean over kernels of exp(above * slope), to the second order.
         growth = np.exp(above * mean + above**2 * (square - mean**2) / 2)
@@ -142,7 +147,8 @@ class Fit:
             "times_looks": times.looks,
             "times_scatter": times.scatter,
             "times_traffic": times.traffic,
-            "typical_traffic": np.array(times.typical_traffic),
+            "known_traffic": np.array(times.known_traffic),
+            "by_traffic": np.array(times.by_traffic),
             "traced": np.array(self.traced),
             **_kernel_arrays("sum", sums.kernels),
             "sum_pull": sums.pull,
@@ -158,8 +164,13 @@ class Fit:
         """Reads what `to_arrays` gave."""
         names = ("log_s", "looks", "scatter", "traffic")
         log_s, looks, scatter, traffic = (arrays[f"times_{name}"] for name in names)
-        typical_traffic = float(arrays["typical_traffic"])
-        times = KernelTimes(_kernels("times", arrays), log_s, looks, scatter, traffic, typical_traffic)
+        least, typical, most = (float(x) for x in arrays["known_traffic"])
+        times = KernelTimes(
+            _kernels("times", arrays),
+            *(log_s, looks, scatter, traffic),
+            known_traffic=(least, typical, most),
+            by_traffic=bool(arrays["by_traffic"]),
+        )
         scale, noise, own, similar, kind, every, launch = (float(x) for x in arrays["sum_numbers"])
         deviations = (own, similar, kind, every, launch)
         sums = KernelSum(
@@ -168,6 +179,35 @@ class Fit:
         length, ratio = (float(x) for x in arrays["residual_numbers"])
         inputs, weights, inverse = (arrays[f"residual_{name}"] for name in ("inputs", "weights", "inverse"))
         return cls(sums, Residual(inputs, weights, inverse, length, ratio), bool(arrays["traced"]))
+
+
+def grows_with_traffic(networks: Sequence[Network], latencies_s: Floats, weights: Floats) -> bool:
+    """Whether times that grow with a network's traffic carry on beyond the networks that were seen.
+
+    Within one space traffic grows with the sizes of kernels, and what belongs to one may be taken for the
+    other. So the quarter of most traffic is predicted from the rest, and that of least, both ways.
+
+    Args:
+        networks: Of each, its kernels with their times.
+        latencies_s: [n].
+        weights: [n], as of `Fit.of`.
+    """
+    if len(networks) < _ENOUGH_TO_CHOOSE or any(np.isnan(s) for network in networks for _, s in network):
+        return False
+    plain = [[kernel for kernel, _ in network] for network in networks]
+    order = np.argsort([traffic_of(network) for network in plain], kind="stable")
+    quarter = len(order) // 4
+
+    def error(held: npt.NDArray[np.intp], kept: npt.NDArray[np.intp], by_traffic: bool) -> float:
+        given = [networks[i] for i in kept], latencies_s[kept], weights[kept]
+        fit = Fit.of(*given, by_traffic=by_traffic)
+        adder = Adder(fit.columns)
+        predicted_s, _, _ = fit.predict(np.stack([adder.sum_of(plain[i]) for i in held]))
+        return float(np.square(np.log(predicted_s / latencies_s[held])).sum())
+
+    ends = (order[-quarter:], order[:-quarter]), (order[:quarter], order[quarter:])
+    without, grown = (sum(error(*end, by_traffic) for end in ends) for by_traffic in (False, True))
+    return grown < without
 
 
 _SIZES = [field.name for field in fields(Kernel)][1:]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mobinas.targets.measurement import Measurement
 from predictors.models.baselines import BASELINES, plain_features
-from predictors.models.fit import Fit, Network
+from predictors.models.fit import Fit, Network, grows_with_traffic
 from predictors.models.measured import weights_of
 from predictors.models.report import Z_90, PredictorReport, Scores, hit_rate, measuring_s
 from predictors.networks import Adder
@@ -27,6 +27,7 @@ class HeldOut:
 
     Attributes:
         scale: By which deviations are multiplied so that nominal intervals hold what they say.
+        by_traffic: Whether times of kernels grow with their network's traffic.
     """
 
     def __init__(self, networks: list[Network], measurements: Sequence[Measurement], seed: int) -> None:
@@ -35,6 +36,7 @@ class HeldOut:
         self.networks = networks
         self.latencies_s = np.array([m.median_s for m in measurements])
         self.weights = weights_of(measurements)
+        self.by_traffic = grows_with_traffic(networks, self.latencies_s, self.weights)
         self.features = plain_features([[kernel for kernel, _ in network] for network in networks])
         folds = np.array_split(np.random.default_rng(seed).permutation(n), min(_FOLDS, n))
         self.predicted, self.deviation = np.empty(n), np.empty(n)
@@ -54,15 +56,12 @@ class HeldOut:
 
     def _held_out(self, train: Ints, test: Ints) -> tuple[Floats, Floats, Floats]:
         """Mean, relative deviation, and the plain sum over kernels."""
-        fit = Fit.of([self.networks[i] for i in train], self.latencies_s[train], self.weights[train])
+        given = [self.networks[i] for i in train], self.latencies_s[train], self.weights[train]
+        fit = Fit.of(*given, by_traffic=self.by_traffic)
         plain = [[kernel for kernel, _ in self.networks[i]] for i in test]
-        whole, alone = (
-            Adder(fit.columns),
-            Adder(lambda kernels: fit.kernels.times.predict(kernels)[0][:, None]),
-        )
-        mean_s, deviation, _ = fit.predict(np.stack([whole.sum_of(network) for network in plain]))
-        times = np.concatenate([alone.sum_of(network) for network in plain])
-        return mean_s, deviation, fit.kernels.scale * times
+        adder = Adder(fit.columns)
+        mean_s, deviation, _ = fit.predict(np.stack([adder.sum_of(network) for network in plain]))
+        return mean_s, deviation, fit.kernels.scale * fit.kernels.times.alone_s(plain)
 
     def _largest(self) -> Scores | None:
         n = len(self.networks)

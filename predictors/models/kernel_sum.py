@@ -84,7 +84,7 @@ class KernelSum:
         """
         kernels = tuple(sorted({k for network in networks for k in network}, key=_order))
         tau, _ = times.predict(kernels)
-        above = np.array([traffic_of(network) for network in networks]) - times.typical_traffic
+        above = times.above_typical(np.array([traffic_of(network) for network in networks]))
         counts = _counts(networks, kernels) * np.exp(np.outer(above, times.slopes(kernels)))
         scale = float(np.median(latencies_s / (counts @ tau)))
         shares = counts * (scale * tau)

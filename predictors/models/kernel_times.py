@@ -21,12 +21,12 @@ Floats = npt.NDArray[np.float64]
 # Seconds for an idle core of a current server; the offset of each kind corrects them.
 _START_S, _WORK_S, _BYTE_S = 2e-6, 5e-11, 5e-11
 _OFFSET, _SLOPE = 1.0, 0.15
-# Log seconds of a kernel by log bytes of its network.
-_TRAFFIC_SLOPE = 0.1
 # Of log seconds: what the sizes do not tell.
 _FLOOR = 0.035
 # The local part's length and deviation, and the scatter of one look at a kernel.
 _CHOICES = tuple(itertools.product((1.5, 3.0), (0.3, 0.6), (0.08, 0.15, 0.25, 0.4)))
+# Deviations of the slope of log seconds over the network's traffic.
+_NO_SLOPE, _SLOPES = (0.0,), (0.0, 0.1)
 _MOST_TO_CHOOSE = 400
 # A process costs the cube of its kernels; beyond this many, those seen most often teach it.
 _MOST = 1500
@@ -41,8 +41,9 @@ class KernelTimes:
         log_s: [n] log of their times in seconds.
         looks: [n] how often each was seen.
         scatter: [n] standard deviation of log seconds over the looks; NaN where a kernel was seen once.
-        traffic: [n] mean of `traffic_of` the networks it was seen in, above `typical_traffic`.
-        typical_traffic: Of the networks; times are those in a network of this traffic.
+        traffic: [n] mean of `traffic_of` the networks it was seen in, above the mean.
+        known_traffic: The least, the mean and the most of the networks; times are those at the mean.
+        by_traffic: Whether times grow with the network's traffic.
     """
 
     kernels: tuple[Kernel, ...] = ()
@@ -50,22 +51,26 @@ class KernelTimes:
     looks: Floats = field(default_factory=lambda: np.zeros(0))
     scatter: Floats = field(default_factory=lambda: np.zeros(0))
     traffic: Floats = field(default_factory=lambda: np.zeros(0))
-    typical_traffic: float = 0.0
+    known_traffic: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    by_traffic: bool = False
 
     @classmethod
-    def fit(cls, networks: Sequence[Sequence[tuple[Kernel, float]]]) -> "KernelTimes":
+    def fit(
+        cls, networks: Sequence[Sequence[tuple[Kernel, float]]], *, by_traffic: bool = False
+    ) -> "KernelTimes":
         """Pools what was seen in networks.
 
         Args:
             networks: For each, its kernels with their times in seconds.
+            by_traffic: Whether times may grow with the network's traffic.
         """
         traffic = [traffic_of([kernel for kernel, _ in network]) for network in networks]
-        typical = float(np.mean(traffic)) if traffic else 0.0
+        known = (min(traffic), float(np.mean(traffic)), max(traffic)) if traffic else (0.0, 0.0, 0.0)
         seen: dict[Kernel, list[tuple[float, float]]] = {}
         for network, own in zip(networks, traffic, strict=True):
             for kernel, seconds in network:
                 # Times are means of whole microseconds; a kernel below one still takes some time.
-                seen.setdefault(kernel, []).append((max(seconds, 1e-7), own - typical))
+                seen.setdefault(kernel, []).append((max(seconds, 1e-7), own - known[1]))
         kernels = tuple(seen)
         looks = [np.array(seen[kernel]) for kernel in kernels]
         return cls(
@@ -74,7 +79,8 @@ class KernelTimes:
             np.array([float(len(look)) for look in looks]),
             np.array([_scatter(np.log(look[:, 0])) for look in looks]),
             np.array([look[:, 1].mean() for look in looks]),
-            typical,
+            known,
+            by_traffic,
         )
 
     def seen_s(self, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
@@ -109,10 +115,26 @@ class KernelTimes:
                 log_s[places], std[places] = expected[places] + mean, deviation
         return np.exp(log_s), std
 
+    def above_typical(self, traffic: Floats) -> Floats:
+        """How far networks' traffic lies above the mean; beyond what was seen, the nearest that was."""
+        least, typical, most = self.known_traffic
+        result: Floats = np.clip(traffic, least, most) - typical
+        return result
+
     def slopes(self, kernels: Sequence[Kernel]) -> Floats:
         """How log seconds grow with a network's traffic: [n]."""
         known = self._processes
         return np.array([known[k.kind].slope if k.kind in known else 0.0 for k in kernels])
+
+    def alone_s(self, networks: Sequence[Sequence[Kernel]]) -> Floats:
+        """Plain sums over the kernels of networks: [n] seconds."""
+        kernels = tuple({kernel for network in networks for kernel in network})
+        place = {kernel: i for i, kernel in enumerate(kernels)}
+        tau, slopes = self.predict(kernels)[0], self.slopes(kernels)
+        above = self.above_typical(np.array([traffic_of(network) for network in networks]))
+        members = [[place[kernel] for kernel in network] for network in networks]
+        sums = [(tau[i] * np.exp(x * slopes[i])).sum() for i, x in zip(members, above, strict=True)]
+        return np.array(sums)
 
     @cached_property
     def _places(self) -> dict[Kernel, int]:
@@ -134,6 +156,7 @@ class KernelTimes:
                 self.traffic[places],
                 self.log_s[places] - expected[places],
                 self.looks[places],
+                _SLOPES if self.by_traffic else _NO_SLOPE,
             )
         return processes
 
@@ -151,6 +174,9 @@ def _scatter(log_s: Floats) -> float:
     return float(np.std(log_s, ddof=1)) if len(log_s) > 1 else np.nan
 
 
+_Choice = tuple[tuple[float, float, float], float]
+
+
 @dataclass(frozen=True)
 class _Process:
     inputs: Floats
@@ -162,24 +188,28 @@ class _Process:
     weights: Floats
 
     @classmethod
-    def fit(cls, inputs: Floats, traffic: Floats, values: Floats, looks: Floats) -> "_Process":
+    def fit(
+        cls, inputs: Floats, traffic: Floats, values: Floats, looks: Floats, slopes: tuple[float, ...]
+    ) -> "_Process":
         from scipy.linalg import cho_solve
 
         centre = inputs.mean(axis=0)
         centred = inputs - centre
         few = np.unique(np.linspace(0, len(inputs) - 1, min(len(inputs), _MOST_TO_CHOOSE)).astype(np.int64))
 
-        def factor_of(rows: slice | npt.NDArray[np.int64], choice: tuple[float, float, float]) -> Floats:
-            length, local, scatter = choice
+        def factor_of(rows: slice | npt.NDArray[np.int64], choice: _Choice) -> Floats:
+            (length, local, scatter), steep = choice
             noise = np.diag(_FLOOR**2 + scatter**2 / looks[rows])
-            by_traffic = _TRAFFIC_SLOPE**2 * np.outer(traffic[rows], traffic[rows])
+            by_traffic = steep**2 * np.outer(traffic[rows], traffic[rows])
             return _factor(_covariance(centred[rows], centred[rows], length, local) + by_traffic + noise)
 
-        best = max(_CHOICES, key=lambda choice: _evidence(factor_of(few, choice), values[few]))
+        choices = itertools.product(_CHOICES, slopes)
+        best = max(choices, key=lambda choice: _evidence(factor_of(few, choice), values[few]))
         factor = factor_of(slice(None), best)
         weights = cho_solve((factor, True), values)
-        slope = float(_TRAFFIC_SLOPE**2 * traffic @ weights)
-        return cls(centred, centre, best[0], best[1], slope, factor, weights)
+        (length, local, _), steep = best
+        slope = float(steep**2 * traffic @ weights)
+        return cls(centred, centre, length, local, slope, factor, weights)
 
     def predict(self, inputs: Floats) -> tuple[Floats, Floats]:
         from scipy.linalg import solve_triangular

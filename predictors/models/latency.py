@@ -127,7 +127,7 @@ class LatencyPredictor:
         # Thousands of small factorisations: a second thread only waits, and on a busy machine for long.
         with threadpool_limits(1):
             judged = HeldOut(networks, measurements, seed)
-            fitted = fit_of(networks, measurements)
+            fitted = fit_of(networks, measurements, by_traffic=judged.by_traffic)
             predictor = cls(measurements[0], layout, fitted, judged.scale)
             predictor.report = judged.report()
         return predictor

@@ -26,9 +26,12 @@ _FEW_NETWORKS = 20
 _LEAST_S = 3e-7
 
 
-def fit_of(networks: Sequence[Network], measurements: Sequence[Measurement]) -> Fit:
+def fit_of(
+    networks: Sequence[Network], measurements: Sequence[Measurement], *, by_traffic: bool = False
+) -> Fit:
     """The fitted parts alone, without judging them."""
-    return Fit.of(networks, np.array([m.median_s for m in measurements]), weights_of(measurements))
+    latencies_s = np.array([m.median_s for m in measurements])
+    return Fit.of(networks, latencies_s, weights_of(measurements), by_traffic=by_traffic)
 
 
 def layout_of(measurements: Sequence[Measurement]) -> Layout:
