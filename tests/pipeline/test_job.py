@@ -177,7 +177,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_result(finished: Path, t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
-@pytest.mark.parametrize("most_bytes", [3_000, 90_000])
+@pytest.mark.parametrize("most_bytes", [3_000, pytest.param(90_000, marks=pytest.mark.slow)])
 def test_a_full_disk_is_one_line_and_loses_nothing(most_bytes: int, finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     code = (
@@ -299,6 +299,7 @@ def test_two_workers_train_what_one_process_trains(tmp_path: Path) -> None:
         assert (tmp_path / "1" / name).read_text() == (tmp_path / "2" / name).read_text(), name
 
 
+@pytest.mark.slow
 def test_a_corrected_job_may_take_the_folder_of_a_failed_one(tmp_path: Path) -> None:
     with pytest.raises(ArchitectureError):
         run(load_config("smoke", {**TINY, "space.resolutions": [10]}), tmp_path / "run")
