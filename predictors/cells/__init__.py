@@ -30,6 +30,7 @@ SumOf = Callable[[Sequence[Kernel]], Floats]
 # So many networks of equal macro choices are lowered one by one in less time than arrays take to set up.
 _FEW = 3
 _INDEX = {op: i for i, op in enumerate(OP_NAMES)}
+_NO_EDGES = np.zeros((2, 0, EDGES, 2), dtype=np.int64)
 
 
 class CellSums:
@@ -53,9 +54,14 @@ class CellSums:
         sums = np.zeros((len(architectures), self._width))
         filled = np.zeros(len(architectures), dtype=np.bool_)
         groups: dict[tuple[object, ...], list[int]] = {}
+        # The same cells come in many sizes; what they consist of is read once.
+        read: dict[int, tuple[int, Ints]] = {}
         for i, a in enumerate(architectures):
             body = a.body
-            nodes = _regular(body.genotype)
+            own = id(body.genotype)
+            if own not in read:
+                read[own] = _read(body.genotype)
+            nodes = read[own][0]
             if nodes:
                 key = (
                     nodes,
@@ -70,8 +76,7 @@ class CellSums:
         for members in groups.values():
             if len(members) < _FEW:
                 continue
-            genotypes = [architectures[i].body.genotype for i in members]
-            edges = _edges(genotypes)
+            edges = np.stack([read[id(architectures[i].body.genotype)][1] for i in members])
             good = np.array(members)
             distinct = (edges[..., 0, 0] != edges[..., 1, 0]).all(axis=(1, 2))
             if not distinct.all():
@@ -136,16 +141,16 @@ def _plain_genotype(nodes: int) -> Genotype:
     return Genotype(cell, cell)
 
 
-def _edges(genotypes: Sequence[Genotype]) -> Ints:
-    """[n, (normal, reduction), nodes, 2, (source, op)]."""
-    index = _INDEX
+def _read(genotype: Genotype) -> tuple[int, Ints]:
+    """Nodes per cell as `_regular` counts them, and [(normal, reduction), nodes, 2, (source, op)]."""
+    nodes = _regular(genotype)
+    if not nodes:
+        return 0, _NO_EDGES
     numbers = [
         number
-        for genotype in genotypes
         for cell in (genotype.normal, genotype.reduction)
         for node in cell.nodes
         for edge in node
-        for number in (edge.source, index[edge.op])
+        for number in (edge.source, _INDEX[edge.op])
     ]
-    nodes = len(genotypes[0].normal.nodes)
-    return np.array(numbers, dtype=np.int64).reshape(len(genotypes), 2, nodes, EDGES, 2)
+    return nodes, np.array(numbers, dtype=np.int64).reshape(2, nodes, EDGES, 2)
