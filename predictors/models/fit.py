@@ -82,9 +82,7 @@ class Fit:
             times = KernelTimes.fit([[(kernel, known[kernel]) for kernel in network] for network in plain])
             kernels = KernelSum.fit(times, plain, latencies_s, weights)
         fit = cls(kernels, Residual.fit(np.zeros((1, 1 + _N_GROUPS)), np.zeros(1)), bool(traced))
-        adder = Adder(fit.columns)
-        sums = np.stack([adder.sum_of(network) for network in plain])
-        residual = Residual.fit(composition(fit.seconds_of(sums)), kernels.residuals)
+        residual = Residual.fit(composition(fit.seconds_of(fit.sums_of(plain))), kernels.residuals)
         return cls(kernels, residual, bool(traced))
 
     def columns(self, kernels: Sequence[Kernel]) -> Floats:
@@ -104,6 +102,11 @@ class Fit:
         columns[:, _N_GROUPS + 2] = seconds * slopes**2
         columns[:, _N_GROUPS + 3] = [kernel.written_bytes for kernel in kernels]
         return columns
+
+    def sums_of(self, networks: Sequence[Sequence[Kernel]]) -> Floats:
+        """Sums of `columns` over networks: [n, columns]."""
+        adder = Adder(self.columns)
+        return np.stack([adder.sum_of(network) for network in networks])
 
     def seconds_of(self, sums: Floats) -> Floats:
         """Seconds by groups of kernels at each network's own traffic: [n, groups]."""
@@ -201,8 +204,7 @@ def grows_with_traffic(networks: Sequence[Network], latencies_s: Floats, weights
     def error(held: npt.NDArray[np.intp], kept: npt.NDArray[np.intp], by_traffic: bool) -> float:
         given = [networks[i] for i in kept], latencies_s[kept], weights[kept]
         fit = Fit.of(*given, by_traffic=by_traffic)
-        adder = Adder(fit.columns)
-        predicted_s, _, _ = fit.predict(np.stack([adder.sum_of(plain[i]) for i in held]))
+        predicted_s, _, _ = fit.predict(fit.sums_of([plain[i] for i in held]))
         return float(np.square(np.log(predicted_s / latencies_s[held])).sum())
 
     ends = (order[-quarter:], order[:-quarter]), (order[:quarter], order[quarter:])

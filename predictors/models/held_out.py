@@ -12,7 +12,6 @@ from predictors.models.baselines import BASELINES, plain_features
 from predictors.models.fit import Fit, Network, grows_with_traffic
 from predictors.models.measured import weights_of
 from predictors.models.report import Z_90, PredictorReport, Scores, hit_rate, measuring_s
-from predictors.networks import Adder
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
@@ -59,8 +58,7 @@ class HeldOut:
         given = [self.networks[i] for i in train], self.latencies_s[train], self.weights[train]
         fit = Fit.of(*given, by_traffic=self.by_traffic)
         plain = [[kernel for kernel, _ in self.networks[i]] for i in test]
-        adder = Adder(fit.columns)
-        mean_s, deviation, _ = fit.predict(np.stack([adder.sum_of(network) for network in plain]))
+        mean_s, deviation, _ = fit.predict(fit.sums_of(plain))
         return mean_s, deviation, fit.kernels.scale * fit.kernels.times.alone_s(plain)
 
     def _largest(self) -> Scores | None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predictors.kernels import Kernel, log_features
-from predictors.models.kernel_times import KernelTimes, smooth, traffic_of
+from predictors.models.kernel_times import KernelTimes, smooth
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,8 +84,7 @@ class KernelSum:
         """
         kernels = tuple(sorted({k for network in networks for k in network}, key=_order))
         tau, _ = times.predict(kernels)
-        above = times.above_typical(np.array([traffic_of(network) for network in networks]))
-        counts = _counts(networks, kernels) * np.exp(np.outer(above, times.slopes(kernels)))
+        counts = _counts(networks, kernels) * times.growth(networks, kernels)
         scale = float(np.median(latencies_s / (counts @ tau)))
         shares = counts * (scale * tau)
         base = shares.sum(axis=1)

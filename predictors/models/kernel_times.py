@@ -126,15 +126,20 @@ class KernelTimes:
         known = self._processes
         return np.array([known[k.kind].slope if k.kind in known else 0.0 for k in kernels])
 
+    def growth(self, networks: Sequence[Sequence[Kernel]], kernels: Sequence[Kernel]) -> Floats:
+        """Factors of kernels' times by the traffic of the networks that they stand in: [n, kernels]."""
+        above = self.above_typical(np.array([traffic_of(network) for network in networks]))
+        result: Floats = np.exp(np.outer(above, self.slopes(kernels)))
+        return result
+
     def alone_s(self, networks: Sequence[Sequence[Kernel]]) -> Floats:
         """Plain sums over the kernels of networks: [n] seconds."""
-        kernels = tuple({kernel for network in networks for kernel in network})
+        kernels = tuple(dict.fromkeys(kernel for network in networks for kernel in network))
         place = {kernel: i for i, kernel in enumerate(kernels)}
-        tau, slopes = self.predict(kernels)[0], self.slopes(kernels)
-        above = self.above_typical(np.array([traffic_of(network) for network in networks]))
-        members = [[place[kernel] for kernel in network] for network in networks]
-        sums = [(tau[i] * np.exp(x * slopes[i])).sum() for i, x in zip(members, above, strict=True)]
-        return np.array(sums)
+        times = self.predict(kernels)[0] * self.growth(networks, kernels)
+        return np.array(
+            [row[[place[k] for k in network]].sum() for row, network in zip(times, networks, strict=True)]
+        )
 
     @cached_property
     def _places(self) -> dict[Kernel, int]:

@@ -6,7 +6,6 @@ import pytest
 from predictors.kernels import Kernel
 from predictors.models.fit import Fit, Network, grows_with_traffic
 from predictors.models.kernel_times import KernelTimes, traffic_of
-from predictors.networks import Adder
 
 SLOPE = 0.3
 
@@ -59,7 +58,7 @@ def test_sums_by_columns_are_those_kernel_by_kernel() -> None:
     made = networks(SLOPE)
     fit = Fit.of(made, latencies_s(made), np.ones(len(made)), by_traffic=True)
     plain = [[k for k, _ in network] for network in made]
-    seconds = fit.seconds_of(np.stack([Adder(fit.columns).sum_of(network) for network in plain]))
+    seconds = fit.seconds_of(fit.sums_of(plain))
     times = fit.kernels.times
     above = times.above_typical(np.array([traffic_of(network) for network in plain]))
     exact = [
