@@ -33,7 +33,7 @@ from mobinas.targets.measurement import Measurement
 from mobinas.torchvision_ops import import_torchvision
 from predictors.generic import generic_networks
 from predictors.measure import append_measurement, load_measurements
-from predictors.models.report import Scores
+from predictors.models.report import Scores, measuring_s
 from predictors.profile import WIDE_SPACE, profile_target
 from predictors.runners import MeasuringPlan, ModelFile, runner_for
 from predictors.runners.reference import reference_model
@@ -256,8 +256,6 @@ def row(name: str, hit_5: float | None, hit_10: float | None, spearman: float | 
 
 def time_taken(log: Path) -> float:
     """Seconds from the first group of a log to its end."""
-    from predictors.models.report import measuring_s
-
     return measuring_s(load_measurements(log))
 
 

@@ -132,8 +132,8 @@ def _drawn(
 
 def known_values(architecture: Architecture, predictor: LatencyPredictor) -> dict[str, Value]:
     """What is known of an architecture without any weights: latency predicted, size exact."""
-    counted = cost(lower(architecture))
-    predicted = predictor.predict([architecture])
+    graph = lower(architecture)
+    counted, predicted = cost(graph), predictor.predict([graph])
     return {
         "latency_s": Value(float(predicted.mean_s[0]), "s", float(predicted.std_s[0]), "predicted"),
         "params": Value(counted.params),
