@@ -66,6 +66,7 @@ class Surrogate:
         weights: [n] inverse kernel matrix times the centred numbers.
         mean: Of the numbers.
         spread: Of the prior.
+        noise_std: Of what no choice foretells, which `predict` leaves out.
     """
 
     scaled: Floats
@@ -74,6 +75,7 @@ class Surrogate:
     weights: Floats
     mean: float
     spread: float
+    noise_std: float
 
     @classmethod
     def fit(cls, features: Floats, owners: Ints, numbers: Floats, rng: np.random.Generator) -> "Surrogate":
@@ -107,7 +109,8 @@ class Surrogate:
         scaled = features * roots
         factor = cholesky(_noisy(_kernel(scaled, scaled), noise), lower=True, check_finite=False)
         weights = cho_solve((factor, True), y, check_finite=False) * std
-        return cls(scaled, roots, factor, weights, mean, std * float(np.sqrt(variance)))
+        spread = std * float(np.sqrt(variance))
+        return cls(scaled, roots, factor, weights, mean, spread, spread * float(np.sqrt(noise)))
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation without the noise, [n] each."""

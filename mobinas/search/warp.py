@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import boxcox1p, inv_boxcox1p
-from scipy.stats import yeojohnson_llf
 
 from mobinas.search.seen import Floats
 
@@ -36,15 +35,16 @@ class Warp:
         if not std > 0:
             return cls(mean, 1.0, 1.0)
         scaled = (numbers - mean) / std
-        likelihoods = [float(yeojohnson_llf(exponent, scaled)) for exponent in EXPONENTS]
+        slopes = float((np.sign(scaled) * np.log1p(np.abs(scaled))).sum())
+        likelihoods = [
+            (exponent - 1) * slopes - 0.5 * len(scaled) * np.log(_warped(scaled, exponent).var())
+            for exponent in EXPONENTS
+        ]
         return cls(mean, std, EXPONENTS[int(np.argmax(likelihoods))])
 
     def __call__(self, numbers: Floats) -> Floats:
         """The numbers, warped; their order stays."""
-        scaled = (numbers - self.mean) / self.std
-        above, below = np.maximum(scaled, 0.0), np.maximum(-scaled, 0.0)
-        result: Floats = boxcox1p(above, self.exponent) - boxcox1p(below, 2.0 - self.exponent)
-        return result
+        return _warped((numbers - self.mean) / self.std, self.exponent)
 
     def back(self, warped: Floats) -> Floats:
         """The numbers that become these."""
@@ -52,3 +52,9 @@ class Warp:
         scaled = inv_boxcox1p(above, self.exponent) - inv_boxcox1p(below, 2.0 - self.exponent)
         result: Floats = self.mean + self.std * scaled
         return result
+
+
+def _warped(scaled: Floats, exponent: float) -> Floats:
+    above, below = np.maximum(scaled, 0.0), np.maximum(-scaled, 0.0)
+    result: Floats = boxcox1p(above, exponent) - boxcox1p(below, 2.0 - exponent)
+    return result

@@ -169,10 +169,36 @@ def test_auto_keeps_to_what_is_feasible() -> None:
     assert max(e["accuracy"] for e in result.members) >= 18
 
 
+def test_auto_aims_further_inside_where_the_latest_broke_a_bound() -> None:
+    """The same evaluations in another order: fewer points are sure enough where the broken ones came last."""
+    rng = np.random.default_rng(0)
+    points = np.unique(some_points(60), axis=0)
+    violations = points.sum(axis=1)[:, None] - 4.5 + rng.normal(0, 0.5, (len(points), 1))
+    order = np.argsort(violations[:, 0])
+    pool = seen_of(points, np.zeros((len(points), 2))).random(200, rng)
+
+    def sure(rows: Ints) -> set[int]:
+        seen = seen_of(points[rows], rng.random((len(rows), 2)), violations[rows])
+        gains = auto.Judge(seen, seen.front(), np.random.default_rng(1))(pool)
+        return set(np.flatnonzero(gains >= 0).tolist())
+
+    broken_last, broken_first = sure(order), sure(order[::-1])
+    assert broken_last < broken_first
+
+
+@pytest.mark.parametrize(
+    ("violations", "expected"), [([], 0.0), ([-1.0] * 5, 0.0), ([2.0] * 90 + [-1.0] * 10 + [1.0] * 10, 0.4)]
+)
+def test_the_margin_is_the_share_of_the_latest_beyond_what_is_allowed(
+    violations: list[float], expected: float
+) -> None:
+    assert auto.margin(np.array(violations)) == pytest.approx(expected * auto.CAUTION)
+
+
 def test_auto_learns_from_the_front_and_from_the_latest() -> None:
     n = 3 * auto.MAX_LEARNT
     seen = seen_of(some_points(n), np.random.default_rng(1).random((n, 2)))
-    rows = auto.learnt(seen, np.arange(n), np.random.default_rng(0))
+    rows = auto.learnt(np.arange(n), seen.front(), np.random.default_rng(0))
     assert len(set(rows.tolist())) == len(rows) == auto.MAX_LEARNT
     assert {n - 1, *seen.front().tolist()} <= set(rows.tolist())
 

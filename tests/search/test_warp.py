@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import skew, yeojohnson
+from scipy.stats import skew, yeojohnson, yeojohnson_llf
 
 from mobinas.search.warp import EXPONENTS, Warp
 
@@ -19,6 +19,14 @@ def test_the_way_back_is_the_inverse(exponent: float, number: float) -> None:
 def test_it_is_the_published_transform(exponent: float) -> None:
     numbers = np.linspace(-3, 3, 25)
     assert Warp(0.0, 1.0, exponent)(numbers) == pytest.approx(yeojohnson(numbers, exponent))
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.8, 2.0])
+def test_its_exponent_is_the_most_likely(sigma: float) -> None:
+    numbers = np.random.default_rng(1).lognormal(sigma=sigma, size=100)
+    scaled = (numbers - numbers.mean()) / numbers.std()
+    likelihoods = [yeojohnson_llf(exponent, scaled) for exponent in EXPONENTS]
+    assert Warp.of(numbers).exponent == EXPONENTS[int(np.argmax(likelihoods))]
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
