@@ -99,7 +99,7 @@ def search_of(run: Path) -> Search:
     with RunFolder(run, dump_toml(config)) as folder:
         job = Job(config, folder, find_target(config.target), find_device(config.device), SilentReporter())
         splits = load(job)
-        space = space_of(job, splits)
+        space = space_of(config, splits)
         given = genotypes_of(job, space)
         predictor = profile(job, space, silent)
         cells = search_cells(job, space, splits, predictor, silent)

@@ -69,7 +69,7 @@ def judged_s(
         stamps = [time.perf_counter()]
         module = subnet(architecture)
         stamps.append(time.perf_counter())
-        recalibrate(module, calibration.split(CALIBRATION_IMAGES // 2))
+        recalibrate(module, torch.split(calibration, CALIBRATION_IMAGES // 2))
         stamps.append(time.perf_counter())
         evaluate(module, part, resolution=RESOLUTION, normalisation=normalisation)
         stamps.append(time.perf_counter())

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,9 +70,13 @@ def main() -> None:
     options = parser.parse_args()
     print(f"machine: {cpu_model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}", flush=True)
     options.keep.mkdir(parents=True, exist_ok=True)
-    {"measure": measure_all, "report": report, "noise": noise, "speed": lambda _: speed()}[options.part](
-        options if options.part == "noise" else options.keep
-    )
+    parts: dict[str, Callable[[], object]] = {
+        "measure": lambda: measure_all(options.keep),
+        "report": lambda: report(options.keep),
+        "noise": lambda: noise(options.keep, options.busy),
+        "speed": speed,
+    }
+    parts[options.part]()
 
 
 def train_cells() -> list[Architecture]:
@@ -259,16 +263,15 @@ def time_taken(log: Path) -> float:
     return measuring_s(load_measurements(log))
 
 
-def noise(options: argparse.Namespace) -> None:
+def noise(keep: Path, busy: bool) -> None:
     """Whether intervals hold a repeat: measures, and compares with what an earlier call left."""
-    models = [*test_cells()[:24], *generic_networks(12)]
     runner = runner_for(TARGET)
-    logs = sorted(options.keep.glob("noise*.jsonl"))
-    log = options.keep / f"noise{len(logs)}{'-busy' if options.busy else ''}.jsonl"
+    logs = sorted(keep.glob("noise*.jsonl"))
+    log = keep / f"noise{len(logs)}{'-busy' if busy else ''}.jsonl"
     spin = [sys.executable, "-c", "while True: sum(range(10**6))"]
-    neighbour = subprocess.Popen(spin) if options.busy else None
+    neighbour = subprocess.Popen(spin) if busy else None
     try:
-        files = [ModelFile.of(model) for model in models]
+        files = [*map(ModelFile.of, test_cells()[:24]), *map(ModelFile.of, generic_networks(12))]
         runner.measure(files, TARGET, TRAIN, lambda _, m: append_measurement(log, m), lambda *_: None)
     finally:
         if neighbour:

@@ -87,7 +87,7 @@ def serve(pipe: Connection, make: Maker, arguments: tuple[object, ...], memory: 
     with memory():
         while pipe.recv() == "step":
             started = time.perf_counter()
-            torch.nn.functional.cross_entropy(network(images), labels).backward()
+            torch.autograd.backward(torch.nn.functional.cross_entropy(network(images), labels))
             pipe.send(time.perf_counter() - started)
             for parameter in network.parameters():
                 parameter.grad = None
@@ -113,8 +113,8 @@ def ours(method: str) -> torch.nn.Module:
 def reference(folder: str) -> torch.nn.Module:
     """The authors' search network; their code calls ``cuda()``, which does nothing here."""
     sys.path.insert(0, folder)
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
-    torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     from model_search import Network  # type: ignore[import-not-found]
 
     network: torch.nn.Module = Network(WIDTH, CLASSES, DEPTH, torch.nn.CrossEntropyLoss())
