@@ -117,8 +117,10 @@ class SearchSection(_Section):
 
     trials: int = Field(100, ge=2)
     sampler: str = "nsga2"
-    baseline_trials: int = Field(
-        24, ge=0, description="random architectures judged alike, to compare with; 0 for none"
+    baseline_trials: int | None = Field(
+        None,
+        ge=0,
+        description="random architectures judged alike; as many as the search's without",
     )
     attribution_trials: int = Field(
         12, ge=0, description="random sizes, and random cells, around the knee; 0 for none"

@@ -20,7 +20,7 @@ ORDERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A quantity after 1, 2, ... evaluations, over many orders of them.
+    """A quantity after 1, 2, ... evaluations, over runs with other seeds.
 
     Attributes:
         low: 5 % quantile.
@@ -71,16 +71,18 @@ def hypervolume_band(
     orders: int = ORDERS,
     seed: int = 0,
 ) -> Band:
-    """The hypervolume of independent draws after 1, 2, ... of them, over random orders.
+    """The hypervolume of independent draws after 1, 2, ... of them, and its spread over seeds.
 
-    Draws may come in any order, so each order is another run of as many draws from among these. All orders
-    end with the same front: towards its end the band narrows to what these very draws found.
+    Draws may come in any order, and in the middle is the median over orders. All orders end with the same
+    front, so the spread is that of bootstrap samples (Efron, 1979,
+    https://doi.org/10.1214/aos/1176344552), other runs of as many draws. These hold some draws twice and so
+    lie lower; only how far their quantiles are from their median is used.
 
     Args:
         evaluations: Of a random search.
         objectives: The axes.
         reference: See `ParetoFront.hypervolume`.
-        orders: How many.
+        orders: How many, and how many bootstrap samples.
         seed: Draws them.
 
     Raises:
@@ -90,9 +92,12 @@ def hypervolume_band(
         raise SearchError("there is no evaluation to draw a band of; evaluate at least one")
     points = [e.losses(objectives) if e.comparable(objectives) else None for e in evaluations]
     corner, rng = reference_losses(reference, objectives), random.Random(seed)
-    curves = np.array([_curve(rng.sample(points, len(points)), corner) for _ in range(orders)])
-    low, middle, high = np.quantile(curves, (0.05, 0.5, 0.95), axis=0)
-    return Band(tuple(low.tolist()), tuple(middle.tolist()), tuple(high.tolist()))
+    ordered = np.array([_curve(rng.sample(points, len(points)), corner) for _ in range(orders)])
+    drawn = np.array([_curve(rng.choices(points, k=len(points)), corner) for _ in range(orders)])
+    middle = np.median(ordered, axis=0)
+    low, centre, high = np.quantile(drawn, (0.05, 0.5, 0.95), axis=0)
+    ends = np.maximum(middle + low - centre, 0.0), middle + high - centre
+    return Band(tuple(ends[0].tolist()), tuple(middle.tolist()), tuple(ends[1].tolist()))
 
 
 def expected_improvement(

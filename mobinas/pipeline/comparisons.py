@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.errors import Infeasible
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
+from mobinas.pipeline.cluster import INHERITED, check_complete
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
-from mobinas.pipeline.front import constraints_of, judge_of, known_values
+from mobinas.pipeline.front import constraints_of, files_to_judge, judge_of, known_values
+from mobinas.progress import Progress
 from mobinas.search.around import varied
 from mobinas.search.baseline import random_search
 from mobinas.search.cell_features import MACRO
@@ -45,31 +48,44 @@ def compare(
     predictor: LatencyPredictor,
     supernet: ElasticSupernet,
     searched: Result,
+    progress: Progress,
 ) -> Comparisons:
-    """Judges what `search.baseline_trials` and `search.attribution_trials` ask for."""
+    """Judges what `search.baseline_trials` and `search.attribution_trials` ask for.
+
+    Random search gets as many evaluations as the search made, unless told otherwise, and the job's workers.
+    """
     section, judge = job.config.search, judge_of(job.config, job.device, splits, supernet)
 
     def known(architecture: Architecture) -> Mapping[str, Value]:
         return known_values(architecture, predictor)
 
-    def random_alike(space: Space[Architecture], n: int, file: str) -> Result | None:
+    def random_alike(
+        space: Space[Architecture], n: int, file: str, where: Mapping[str, Any] | None = None
+    ) -> Result | None:
+        where = {"storage": job.folder.path / file} if where is None else where
         try:
-            return random_search(
+            found = random_search(
                 space,
-                judge,
+                INHERITED if "workers" in where else judge,
                 OBJECTIVES,
                 constraints=constraints_of(job),
                 n_trials=n,
                 seed=derived_seed(job.config.seed, file),
-                storage=job.folder.path / file,
                 prefilter=known,
+                progress=progress,
+                **where,
             )
         except Infeasible:  # hardly anything is within the budget, and no draw found it
             return None
+        if "workers" in where:
+            check_complete(found, n)
+        return found
 
-    at_random = None
-    if section.baseline_trials:
-        at_random = random_alike(space, section.baseline_trials, "random.journal")
+    budget = len(searched.history) if section.baseline_trials is None else section.baseline_trials
+    by_workers = None
+    if job.cluster is not None:
+        by_workers = {**job.cluster.part("random"), "files": files_to_judge(job)}
+    at_random = random_alike(space, budget, "random.journal", by_workers) if budget else None
     around: dict[str, Result] = {}
     if section.attribution_trials:
         knee = searched.knee().candidate

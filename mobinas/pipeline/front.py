@@ -61,7 +61,7 @@ def search_front(
     config = job.config
     where: dict[str, Any] = {"storage": job.folder.path / STUDY}
     if job.cluster is not None:
-        where = {**job.cluster.part("front"), "files": _files_to_judge(job)}
+        where = {**job.cluster.part("front"), "files": files_to_judge(job)}
     found = pareto_search(
         space,
         judge_of(config, job.device, splits, supernet) if job.cluster is None else INHERITED,
@@ -83,7 +83,8 @@ def search_front(
     return found
 
 
-def _files_to_judge(job: Job) -> dict[str, Path]:
+def files_to_judge(job: Job) -> dict[str, Path]:
+    """What workers need to judge architectures by inherited weights."""
     section = job.config.search
     judged = SearchSection(select_images=section.select_images, calibration_images=section.calibration_images)
     files = files_for_workers(job, "front", {"space": job.config.space, "search": judged})

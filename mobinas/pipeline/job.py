@@ -144,7 +144,7 @@ def _run_steps(job: "Job") -> None:
         supernet = elastic(job, space, splits, cells, progress)
     with next(steps) as progress:
         searched = search_front(job, space, splits, predictor, cells, supernet, given, progress)
-        compared = compare(job, space, splits, predictor, supernet, searched)
+        compared = compare(job, space, splits, predictor, supernet, searched, progress)
     resolution = job.config.train.baseline_resolution or max(space.resolutions)
     baselines = tuple(Contender(name, name, resolution) for name in job.config.train.baselines)
     with next(steps) as progress:

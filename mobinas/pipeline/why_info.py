@@ -101,7 +101,7 @@ def _parts(searched: SearchResult[Architecture], compared: Comparisons) -> tuple
     for varied, result in results.items():
         band = hypervolume_band(result.history, OBJECTIVES, corner)
         low, middle, high = (edge[k - 1] / whole for edge in (band.low, band.middle, band.high))
-        spread = f" ({percent(low)} to {percent(high)} by order)" if high > low else ""
+        spread = f" ({percent(low)} to {percent(high)} over seeds)" if high > low else ""
         parts.append((varied, f"{percent(middle)} of the search's hypervolume{spread}"))
     return (("evaluations of each", str(k)), ("around", searched.knee().candidate.name), *parts)
 

@@ -143,7 +143,7 @@ def hypervolume_panel(
     Args:
         evaluations: Their numbers.
         hypervolume: Of the search's front after each.
-        at_random: The same of random search, over many orders of its draws.
+        at_random: The same of random search, over seeds.
     """
     lines = [
         Series(
@@ -157,8 +157,8 @@ def hypervolume_panel(
         x = tuple(float(k) for k in range(1, len(at_random.middle) + 1))
         lines.append(Series("random search", x, at_random.middle, (at_random.low, at_random.high)))
         note += (
-            f" Random search judged {len(x)} architectures alike; the band holds nine in ten orders of "
-            "its draws, which all end at the same front."
+            f" Random search judged {len(x)} architectures alike; the band is how much nine in ten such runs "
+            "differ between seeds (bootstrap)."
         )
     return CurvesInfo(
         "Hypervolume of the front found so far",

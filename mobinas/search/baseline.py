@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mobinas.metrics.evaluation import C
 from mobinas.metrics.objective import Objective
@@ -16,7 +17,7 @@ from mobinas.search.study import pareto_search
 
 def random_search(
     space: Space[C],
-    evaluate: Callable[[C], Numbers],
+    evaluate: Callable[[C], Numbers] | str,
     objectives: Sequence[Objective],
     *,
     constraints: Mapping[str, BoundSpec] | None = None,
@@ -25,10 +26,12 @@ def random_search(
     storage: Path | str | None = None,
     prefilter: Callable[[C], Numbers] | None = None,
     progress: Progress = silent,
+    **workers: Any,
 ) -> SearchResult[C]:
     """Evaluates distinct uniform draws over encodings, those within what the prefilter tells.
 
-    Arguments, result and errors are those of `pareto_search`; every draw is one of its start.
+    Arguments, result and errors are those of `pareto_search`, `workers` all that it takes about them; every
+    draw is one of its start.
     """
 
     def draws(rng: random.Random) -> Iterator[C]:
@@ -48,4 +51,5 @@ def random_search(
         n_start=n_trials,
         prefilter=prefilter,
         progress=progress,
+        **workers,
     )

@@ -17,6 +17,7 @@ from mobinas.pipeline import comparisons
 from mobinas.pipeline.comparisons import CELLS, SIZES, compare
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.why_info import why_info
+from mobinas.progress import silent
 
 SPACE = SearchSpace(Task(10, 1), (8, 12), (2, 3), (2, 4), (("skip_connect", "conv_3x3"),), nodes=2)
 
@@ -37,9 +38,11 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **job: Any) -> Any
     rng = random.Random(0)
     history = [Evaluation(a, {**judge(a), **known(a)}) for a in (SPACE.sample(rng) for _ in range(8))]
     searched = SearchResult(OBJECTIVES, ParetoFront.of(history, OBJECTIVES), tuple(history))
-    stub: Any = SimpleNamespace(config=config, device=None, folder=SimpleNamespace(path=tmp_path))
+    stub: Any = SimpleNamespace(
+        config=config, device=None, folder=SimpleNamespace(path=tmp_path), cluster=None
+    )
     unused: Any = None
-    return searched, compare(stub, SPACE, unused, unused, unused, searched)
+    return searched, compare(stub, SPACE, unused, unused, unused, searched, silent)
 
 
 def test_each_part_varies_its_own_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +67,13 @@ def test_a_budget_that_no_draw_meets_leaves_them_out(tmp_path: Path, monkeypatch
     searched, found = compared(tmp_path, monkeypatch, max_latency_ms=1e-6)
     assert found.at_random is None and found.around == {}
     assert why_info(searched, found, SPACE, 0, {}, {}).parts == ()
+
+
+def test_random_search_gets_as_many_evaluations_as_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched, found = compared(tmp_path, monkeypatch, **{"search.baseline_trials": None})
+    assert len(found.at_random.history) == len(searched.history)
 
 
 def test_none_are_made_where_none_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
