@@ -116,7 +116,7 @@ class SearchSection(_Section):
     """The search over the front."""
 
     trials: int = Field(100, ge=2)
-    sampler: str = "nsga2"
+    sampler: str = "auto"
     baseline_trials: int | None = Field(
         None,
         ge=0,

@@ -69,7 +69,7 @@ def background_of(
         for name, latency_s in predicted_s.items()
     ]
     return Background(
-        words=_words(job, searched, compared, cells),
+        words=_words(job, searched, compared, cells, len(tuned)),
         panels=(*_cells_panels(cells), front_panel(searched, compared)),
         predicted_s=predicted_s,
         inherited={e.candidate.name: e["accuracy"] for e in known},
@@ -91,6 +91,7 @@ def _words(
     searched: SearchResult[Architecture],
     compared: Comparisons,
     cells: SupernetResult,
+    n_tuned: int,
 ) -> tuple[tuple[str, str], ...]:
     section = job.config.supernet
     return (
@@ -98,7 +99,7 @@ def _words(
         ("elastic supernet", f"{section.elastic_epochs} epochs, every depth, width and resolution"),
         ("front", front_words(job, searched)),
         ("random search", _random_words(compared)),
-        ("shortlist", _shortlist_words(job.config.search)),
+        ("shortlist", _shortlist_words(job.config.search, n_tuned)),
         ("training", f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"),
         ("latency", f"predicted in the search from {job.config.profile.networks} measured networks"),
     )
@@ -120,10 +121,13 @@ def _random_words(compared: Comparisons) -> str:
     return f"{len(compared.at_random.history)} uniform draws judged alike, to compare with"
 
 
-def _shortlist_words(section: SearchSection) -> str:
+def _shortlist_words(section: SearchSection, n: int) -> str:
     if not section.qualifying_epochs:
         return "none; inherited accuracies chose the finalists"
-    return f"{section.qualifiers} at most, {section.qualifying_epochs} epochs each, which chose the finalists"
+    return (
+        f"{n} trained for {section.qualifying_epochs} epochs from inherited weights, as long as others could "
+        "enter the front; that chose the finalists"
+    )
 
 
 def _cells_panels(cells: SupernetResult) -> tuple[CurvesInfo, ...]:

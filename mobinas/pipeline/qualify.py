@@ -3,12 +3,13 @@
 Inherited accuracies order sizes better than cells. Over two draws of some 27 architectures of the digits
 space, Kendall's tau with the accuracy after full training was -0.1 and 0.2 for inherited weights, 0.6 after
 two more epochs of the architecture alone, 0.6 and 0.7 for the number of parameters (`mobinas proxy-check`
-measures it on any run). So half of the shortlist comes from inherited accuracies and half from sizes, over
-the whole latency range; a short training judges.
+measures it on any run). So those that are trained first are over the whole latency range, half of them the
+best by inherited accuracy and half the largest. They teach what inherited accuracy and size foretell; from
+then on only those are trained that could still enter the front (`mobinas.search.rungs`).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import JobConfig, SearchSection
 from mobinas.files import write_atomic
-from mobinas.metrics.evaluation import Evaluation
+from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.by_workers import each_network, files_for_workers
@@ -28,8 +29,10 @@ from mobinas.pipeline.front import accuracy_value
 from mobinas.pipeline.load import subset
 from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
+from mobinas.pipeline.workers import worker_count
 from mobinas.progress import Progress
 from mobinas.search.finalists import finalists
+from mobinas.search.rungs import Rung, climb
 from mobinas.train.splits import Splits
 
 _KEPT = "qualified"
@@ -48,12 +51,66 @@ def choose_finalists(
         splits: Training images tune, `select` judges.
         progress: Told how far the shortlist is.
     """
-    chosen = shortlist(searched, max(job.config.search.qualifiers, job.config.train.finalists))
-    if job.config.search.qualifying_epochs:
-        accuracies = _accuracies(job, space, [e.candidate for e in chosen], splits, progress)
-        chosen = tuple(_with_accuracy(e, accuracies[e.candidate.name], len(splits.select)) for e in chosen)
-    best = finalists(chosen, OBJECTIVES, job.config.train.finalists, covered="latency_s")
+    section, n = job.config.search, job.config.train.finalists
+    n_chosen = max(section.qualifiers, n)
+    if section.qualifying_epochs:
+
+        def tune(architectures: Sequence[Architecture], progress: Progress) -> dict[str, float]:
+            return _accuracies(job, space, architectures, splits, progress)
+
+        first = shortlist(searched, max(n_chosen // 2, n))
+        batch = max(n_chosen // 4, worker_count(job.config.train.workers, n_chosen, job.device))
+        chosen = climbed(searched, first, n_chosen, batch, tune, len(splits.select), progress)
+    else:
+        chosen = shortlist(searched, n_chosen)
+    best = finalists(chosen, OBJECTIVES, n, covered="latency_s")
     return tuple(Contender.finalist(evaluation.candidate) for evaluation in best)
+
+
+def climbed(
+    searched: SearchResult[Architecture],
+    first: Sequence[Evaluation[Architecture]],
+    n: int,
+    batch: int,
+    tune: Callable[[Sequence[Architecture], Progress], Mapping[str, float]],
+    n_images: int,
+    progress: Progress,
+) -> tuple[Evaluation[Architecture], ...]:
+    """Those that were trained for a moment, with that accuracy: some at once, others while they promise.
+
+    Args:
+        searched: The candidates, with inherited accuracies.
+        first: Of these, those trained at once.
+        n: How many are trained at most.
+        batch: How many of the others at a time.
+        tune: Trains some, in parallel; their accuracies by name.
+        n_images: That tell an accuracy.
+        progress: Told how many are trained.
+    """
+    inherited = {e.candidate.digest: e.values for e in searched.history if e.feasible}
+    tuned: dict[str, float] = {}
+
+    def train_some(architectures: Sequence[Architecture]) -> None:
+        before = len(tuned)
+        tuned.update(tune(architectures, lambda k, _, text: progress(before + k, max(n, before + k), text)))
+
+    def after_training(architecture: Architecture) -> dict[str, Value]:
+        accuracy = accuracy_value(tuned[architecture.name], n_images, "tuned")
+        return {**inherited[architecture.digest], "accuracy": accuracy}
+
+    found = climb(
+        [e.candidate for e in searched.history if e.feasible],
+        (
+            Rung("inherited weights", 0.0, lambda architecture: inherited[architecture.digest]),
+            Rung("a short training", 1.0, after_training, train_some),
+        ),
+        OBJECTIVES,
+        pioneers=[e.candidate for e in first],
+        also=("params",),
+        batch=batch,
+        budget=max(n, len(first)),
+    )
+    return found.reached[-1]
 
 
 def shortlist(searched: SearchResult[Architecture], n: int) -> tuple[Evaluation[Architecture], ...]:
@@ -68,11 +125,6 @@ def tuned_accuracies(job: Job, searched: SearchResult[Architecture]) -> dict[str
     names = [evaluation.candidate.name for evaluation in searched.history]
     files = {name: job.folder.path / _KEPT / f"{name}.json" for name in names}
     return {name: float(json.loads(file.read_text())) for name, file in files.items() if file.exists()}
-
-
-def _with_accuracy(evaluation: Evaluation[Architecture], accuracy: float, n: int) -> Evaluation[Architecture]:
-    values = {**evaluation.values, "accuracy": accuracy_value(accuracy, n, "tuned")}
-    return replace(evaluation, values=values)
 
 
 def _accuracies(

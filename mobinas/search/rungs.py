@@ -7,6 +7,7 @@ promises: a linear regression from rung to top for each objective, at the good e
 So a rung that tells nothing holds nobody back, and one that tells all lets only the front pass.
 """
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -40,15 +41,18 @@ class Rung(Generic[C]):
         name: Of the rung.
         cost: Of one evaluation, in any unit, the same for all rungs.
         evaluate: Gives every objective of a candidate; may raise Infeasible.
+        prepare: Called with candidates before each of them is evaluated, so that they can be worked on
+            together.
     """
 
     name: str
     cost: float
     evaluate: Callable[[C], Numbers]
+    prepare: Callable[[Sequence[C]], object] | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.cost) and self.cost > 0):
-            raise SearchError(f"rung '{self.name}' costs {self.cost}; a cost is positive and finite")
+        if not (math.isfinite(self.cost) and self.cost >= 0):
+            raise SearchError(f"rung '{self.name}' costs {self.cost}; a cost is finite and at least 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ def climb(
     objectives: Sequence[Objective],
     *,
     first: int = FIRST,
+    pioneers: Sequence[C] = (),
+    also: Sequence[str] = (),
+    batch: int = 1,
     confidence: float = CONFIDENCE,
     budget: float = math.inf,
     seed: int = 0,
@@ -109,6 +116,10 @@ def climb(
         rungs: From the cheapest to the one that counts; at least two.
         objectives: The axes; every rung tells all of them.
         first: How many go to the top at once, half of them the lowest rung's best and half drawn; at least 4.
+        pioneers: Those of the candidates that go to the top at once instead.
+        also: Positive values that every rung tells beside the objectives and that foretell the top, too, such
+            as the size; their logarithms enter the regression.
+        batch: Up to how many go up at a time. Each is chosen as if those before had kept their promise.
         confidence: Of the prediction intervals, in (0, 1); the higher, the fewer are held back.
         budget: No evaluation begins that would cost more than this in all.
         seed: Of the draw.
@@ -124,15 +135,20 @@ def climb(
         raise SearchError(
             f"first is {first} and confidence {confidence}; give at least 4, and a share between 0 and 1"
         )
-    if len({c.digest for c in candidates}) != len(candidates) or not candidates:
+    if any(dearer.cost < rung.cost for rung, dearer in itertools.pairwise(rungs)):
+        raise SearchError("a rung costs less than the one below; give them from the cheapest on")
+    digests = {c.digest for c in candidates}
+    if len(digests) != len(candidates) or not candidates:
         raise SearchError("candidates to climb must be at least one, each once")
-    ladder = _Ladder(tuple(rungs), axes, confidence, budget, progress)
-    for candidate in candidates:
-        ladder.lift(_Climber(candidate))
-    for climber in _pioneers(ladder, first, random.Random(seed)):
-        while climber.alive and climber.level < ladder.top and ladder.lift(climber):
-            pass
-    finished = ladder.finish()
+    if not digests.issuperset(c.digest for c in pioneers):
+        raise SearchError("a pioneer is not among the candidates")
+    ladder = _Ladder(tuple(rungs), axes, tuple(also), confidence, budget, progress)
+    ladder.climbers = [_Climber(candidate) for candidate in candidates]
+    ladder.lift(ladder.climbers)
+    ahead = {c.digest for c in pioneers} or _ahead(ladder, first, random.Random(seed))
+    for level in range(ladder.top):
+        ladder.lift([c for c in ladder.at(level) if c.candidate.digest in ahead])
+    finished = ladder.finish(batch)
     top = ladder.evaluations(ladder.top)
     return Climbed(
         ParetoFront.of(top, axes),
@@ -154,15 +170,14 @@ class _Climber(Generic[C]):
         return len(self.seen) - 1
 
 
-def _pioneers(ladder: "_Ladder[C]", n: int, rng: random.Random) -> list[_Climber[C]]:
-    alive = [climber for climber in ladder.climbers if climber.alive]
-    if len(alive) <= n:
-        return alive
-    best = finalists([c.seen[0] for c in alive], ladder.axes, max(n // 2, len(ladder.axes)), logarithmic=())
-    digests = {evaluation.candidate.digest for evaluation in best}
-    chosen = [c for c in alive if c.candidate.digest in digests]
-    rest = [c for c in alive if c.candidate.digest not in digests]
-    return chosen + rng.sample(rest, max(n - len(chosen), 0))
+def _ahead(ladder: "_Ladder[C]", n: int, rng: random.Random) -> set[str]:
+    lowest = [climber.seen[0] for climber in ladder.at(0)]
+    if len(lowest) <= n:
+        return {e.candidate.digest for e in lowest}
+    best = finalists(lowest, ladder.axes, max(n // 2, len(ladder.axes)), logarithmic=())
+    chosen = {e.candidate.digest for e in best}
+    rest = [e.candidate.digest for e in lowest if e.candidate.digest not in chosen]
+    return chosen | set(rng.sample(rest, max(n - len(chosen), 0)))
 
 
 class _Ladder(Generic[C]):
@@ -170,6 +185,7 @@ class _Ladder(Generic[C]):
         self,
         rungs: tuple[Rung[C], ...],
         axes: tuple[Objective, ...],
+        also: tuple[str, ...],
         confidence: float,
         budget: float,
         progress: Progress,
@@ -179,78 +195,105 @@ class _Ladder(Generic[C]):
         self.top = len(rungs) - 1
         self.cost = 0.0
         self.climbers: list[_Climber[C]] = []
+        self._also = also
         self._confidence = confidence
         self._budget = budget
         self._progress = progress
         self._lifted = 0
 
-    def lift(self, climber: _Climber[C]) -> bool:
-        """Evaluates a candidate on its next rung; tells whether the budget allowed it."""
-        rung = self.rungs[climber.level + 1]
-        if self.cost + rung.cost > self._budget:
-            return False
-        self.cost += rung.cost
-        if not climber.seen:
-            self.climbers.append(climber)
+    def at(self, level: int) -> list[_Climber[C]]:
+        """Those that came this far and may go on."""
+        return [c for c in self.climbers if c.alive and c.level == level]
+
+    def lift(self, climbers: Sequence[_Climber[C]]) -> bool:
+        """Evaluates candidates of one rung on the next; tells whether the budget allowed all of them."""
+        if not climbers:
+            return True
+        rung = self.rungs[climbers[0].level + 1]
+        allowed = len(climbers)
+        if self.cost + allowed * rung.cost > self._budget:
+            allowed = int((self._budget - self.cost) // rung.cost)
+        if rung.prepare is not None and allowed:
+            rung.prepare([climber.candidate for climber in climbers[:allowed]])
+        for climber in climbers[:allowed]:
+            self.cost += rung.cost
+            self._evaluate(climber, rung)
+        return allowed == len(climbers)
+
+    def _evaluate(self, climber: _Climber[C], rung: Rung[C]) -> None:
         try:
             values = rung.evaluate(climber.candidate)
         except Infeasible:
             climber.alive = False
-            return True
-        for axis in self.axes:
-            if axis.name not in values:
-                raise SearchError(f"rung '{rung.name}' tells no '{axis.name}'; return every objective")
+            return
+        for name in (*(axis.name for axis in self.axes), *self._also):
+            if name not in values:
+                raise SearchError(f"rung '{rung.name}' tells no '{name}'; return every objective")
         told = checked_values(values, climber.candidate, self.axes)
         climber.seen.append(Evaluation(climber.candidate, told))
         if climber.level > 0:
             self._lifted += 1
             self._progress(self._lifted, self.top * len(self.climbers), climber.candidate.name)
-        return True
 
     def evaluations(self, level: int) -> tuple[Evaluation[C], ...]:
         return tuple(c.seen[level] for c in self.climbers if c.level >= level)
 
-    def finish(self) -> bool:
-        """Lifts the most promising, one by one, until none promises anything; False if it cost too much."""
+    def finish(self, batch: int) -> bool:
+        """Lifts the most promising until none promises anything; False if it cost too much."""
         while True:
-            best = self._most_promising()
-            if best is None:
+            best = self._most_promising(batch)
+            if not best:
                 return True
             if not self.lift(best):
                 return False
 
-    def _most_promising(self) -> _Climber[C] | None:
+    def _most_promising(self, n: int) -> list[_Climber[C]]:
+        """Up to n of one rung, the first one the most promising of all."""
         top = [e.losses(self.axes) for e in self.evaluations(self.top)]
         front = [e.losses(self.axes) for e in ParetoFront.of(self.evaluations(self.top), self.axes)]
         corner = tuple(np.max(top, axis=0).tolist()) if top else ()
-        volume = hypervolume(front, corner) if top else 0.0
-        best: tuple[float, _Climber[C]] | None = None
+        offered: list[tuple[_Climber[C], Losses]] = []
         for level in range(self.top):
-            waiting = [c for c in self.climbers if c.alive and c.level == level]
-            hopes = self._hopes(level, [c.seen[level].losses(self.axes) for c in waiting])
-            for climber, hope in zip(waiting, hopes, strict=True):
+            waiting = self.at(level)
+            offered += zip(waiting, self._hopes(level, waiting), strict=True)
+        chosen: list[_Climber[C]] = []
+        while len(chosen) < n:
+            volume = hypervolume(front, corner) if top else 0.0
+            best: tuple[float, _Climber[C], Losses] | None = None
+            for climber, hope in offered:
                 if any(all(a <= b for a, b in zip(point, hope, strict=True)) for point in front):
                     continue
                 # Beyond the corner there is no volume, but a better end of the front.
                 known = bool(top) and all(map(math.isfinite, hope))
                 gain = hypervolume([*front, hope], corner) - volume if known else math.inf
                 if best is None or gain > best[0]:
-                    best = gain, climber
-        return None if best is None else best[1]
+                    best = gain, climber, hope
+            if best is None:
+                break
+            _, climber, hope = best
+            chosen.append(climber)
+            offered = [(c, h) for c, h in offered if c is not climber and c.level == climber.level]
+            if all(map(math.isfinite, hope)):
+                front.append(hope)
+        return chosen
 
-    def _hopes(self, level: int, waiting: Sequence[Losses]) -> list[Losses]:
+    def _hopes(self, level: int, waiting: Sequence[_Climber[C]]) -> list[Losses]:
         """What each may reach at the top, at the good end of the interval."""
         pairs = [(c.seen[level], c.seen[self.top]) for c in self.climbers if c.level == self.top]
         if not waiting:
             return []
-        if len(pairs) < 3:  # nothing is known of the rung yet
+        if len(pairs) < 3 + len(self._also):  # nothing is known of the rung yet
             return [(-math.inf,) * len(self.axes)] * len(waiting)
         columns = []
-        for k, axis in enumerate(self.axes):
-            x = np.array([axis.loss(low[axis.name]) for low, _ in pairs])
+        for axis in self.axes:
+            x = np.array([self._foretelling(low, axis) for low, _ in pairs])
             y = np.array([axis.loss(high[axis.name]) for _, high in pairs])
-            columns.append(lower_ends(x, y, np.array([w[k] for w in waiting]), self._confidence))
+            at = np.array([self._foretelling(c.seen[level], axis) for c in waiting])
+            columns.append(lower_ends(x, y, at, self._confidence))
         return [tuple(row) for row in np.array(columns).T.tolist()]
+
+    def _foretelling(self, seen: Evaluation[C], axis: Objective) -> list[float]:
+        return [axis.loss(seen[axis.name]), *(math.log(seen[name]) for name in self._also)]
 
     def agreements(self, seed: int) -> tuple[Agreement, ...]:
         climbed = [c for c in self.climbers if c.level == self.top]
@@ -271,15 +314,15 @@ Array = npt.NDArray[np.float64]
 
 
 def lower_ends(x: Array, y: Array, at: Array, confidence: float) -> Array:
-    """Lower ends of the prediction intervals of a least-squares line.
+    """Lower ends of the prediction intervals of a least-squares fit.
 
-    mean - t * s * sqrt(1 + 1/n + (at - mean(x))^2 / Sxx), with Student's t of n - 2 degrees of freedom
-    (Draper and Smith, Applied Regression Analysis, 3rd edition, section 3.1).
+    mean - t * s * sqrt(1 + 1/n + d' (X'X)^-1 d), d from the centre of x, with Student's t of n - rank - 1
+    degrees of freedom (Draper and Smith, Applied Regression Analysis, 3rd edition, section 5.2).
 
     Args:
-        x: [n], n at least 3.
+        x: [n, variables], n at least 2 more than there are variables.
         y: [n].
-        at: [m], where to predict.
+        at: [m, variables], where to predict.
         confidence: Of the two-sided interval.
 
     Returns:
@@ -287,14 +330,16 @@ def lower_ends(x: Array, y: Array, at: Array, confidence: float) -> Array:
     """
     from scipy.stats import t
 
-    n, centre = len(x), x.mean()
-    sxx = float(((x - centre) ** 2).sum())
-    slope = float(((x - centre) * (y - y.mean())).sum()) / sxx if sxx > 0 else 0.0
-    residuals = y - y.mean() - slope * (x - centre)
-    s = math.sqrt(float((residuals**2).sum()) / (n - 2))
-    far = (at - centre) ** 2 / sxx if sxx > 0 else np.zeros_like(at)
-    half = float(t.ppf((1 + confidence) / 2, n - 2)) * s * np.sqrt(1 + 1 / n + far)
-    ends: Array = y.mean() + slope * (at - centre) - half
+    n, centre, scale = len(x), x.mean(axis=0), x.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    inside, far = (x - centre) / scale, (at - centre) / scale
+    inverse = np.linalg.pinv(inside.T @ inside)
+    slopes = inverse @ inside.T @ (y - y.mean())
+    residuals = y - y.mean() - inside @ slopes
+    free = n - int(np.linalg.matrix_rank(inside)) - 1
+    s = math.sqrt(float((residuals**2).sum()) / free)
+    spread = np.sqrt(1 + 1 / n + np.einsum("mi,ij,mj->m", far, inverse, far))
+    ends: Array = y.mean() + far @ slopes - float(t.ppf((1 + confidence) / 2, free)) * s * spread
     return ends
 
 

@@ -1,5 +1,6 @@
 """Who is trained for a moment, and what that decides."""
 
+import math
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from mobinas.metrics.evaluation import Evaluation, Value
-from mobinas.pipeline.qualify import _with_accuracy, shortlist
+from mobinas.pipeline.qualify import climbed, shortlist
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,38 @@ def test_both_kinds_stand_on_the_shortlist(n: int) -> None:
     assert {"inherits0", "inherits9", "large9"} <= set(names), "all ends"
 
 
+def tried(searched: Any, n: int, tune: Any) -> tuple[list[int], Any]:
+    batches: list[int] = []
+
+    def together(things: Any, progress: Any) -> dict[str, float]:
+        batches.append(len(things))
+        progress(len(things), len(things), things[-1].name)
+        return {thing.name: tune(thing) for thing in things}
+
+    told: list[tuple[int, int]] = []
+    first = shortlist(searched, n // 2)
+    found = climbed(searched, first, n, 3, together, 100, lambda done, total, _: told.append((done, total)))
+    assert told[-1] == (len(found), n) and sum(batches) == len(found)
+    assert batches[0] == len(first) and max(batches[1:], default=0) <= 3
+    return batches, found
+
+
 def test_a_tuned_accuracy_replaces_the_inherited_one_alone() -> None:
-    before = seen("a", 0.1, 1e-4, 10)
-    after = _with_accuracy(before, 0.9, 100)
-    assert after["accuracy"] == 0.9 and after.values["accuracy"].source == "tuned"
-    assert after.values["accuracy"].std == pytest.approx(0.03)
-    assert {k: v for k, v in after.values.items() if k != "accuracy"} == {
-        k: v for k, v in before.values.items() if k != "accuracy"
-    }
+    searched = history()
+    _, found = tried(searched, 8, lambda _: 0.9)
+    before = {e.candidate: e.values for e in searched.history}
+    for after in found:
+        assert after["accuracy"] == 0.9 and after.values["accuracy"].source == "tuned"
+        assert after.values["accuracy"].std == pytest.approx(0.03)
+        old = before[after.candidate]
+        assert all(after.values[k] == v for k, v in old.items() if k != "accuracy")
+
+
+def test_training_ends_where_none_could_enter_the_front() -> None:
+    """After a short training the large ones are best, as their size foretells."""
+    searched = history()
+    size = {e.candidate: e["params"] for e in searched.history}
+    batches, found = tried(searched, 24, lambda thing: 0.15 * math.log10(size[thing]))
+    assert len(batches) > 1 and len(found) < 24
+    best = {e.candidate.name for e in searched.history if e.candidate.name.startswith("large")}
+    assert best <= {e.candidate.name for e in found}

@@ -115,13 +115,14 @@ def test_what_is_infeasible_on_a_rung_does_not_climb(largest: float) -> None:
     assert all(e.candidate["size"] <= largest for e in found.reached[1])
 
 
-def test_prediction_intervals_cover_as_often_as_they_say() -> None:
+@pytest.mark.parametrize("variables", [1, 2])
+def test_prediction_intervals_cover_as_often_as_they_say(variables: int) -> None:
     rng, below = np.random.default_rng(0), 0
+    slopes = np.array([2.0, -3.0][:variables])
     for _ in range(2000):
-        x = rng.normal(size=7)
-        y = 2 * x + 1 + rng.normal(size=7)
-        new = rng.normal(size=1)
-        below += bool(2 * new + 1 + rng.normal() < lower_ends(x, y, new, 0.9))
+        x, new = rng.normal(size=(7, variables)), rng.normal(size=(1, variables))
+        y = x @ slopes + 1 + rng.normal(size=7)
+        below += bool(new @ slopes + 1 + rng.normal() < lower_ends(x, y, new, 0.9))
     assert below / 2000 == pytest.approx(0.05, abs=0.015)
 
 
@@ -131,6 +132,9 @@ def test_prediction_intervals_cover_as_often_as_they_say() -> None:
         ({"rungs": ladder()}, "at least two"),
         ({"first": 3}, "first is 3"),
         ({"confidence": 1.0}, "confidence 1.0"),
+        ({"rungs": ladder(0.1)[::-1]}, "from the cheapest"),
+        ({"pioneers": candidates(30, 0)[25:]}, "not among the candidates"),
+        ({"also": ["params"]}, "tells no 'params'"),
         ({"candidates": candidates(1, 0) * 2}, "each once"),
         (
             {"rungs": [Rung("a", 1.0, lambda _: {"accuracy": 1.0}), *ladder(0.1)]},
@@ -142,5 +146,5 @@ def test_bad_input(change: dict[str, Any], text: str) -> None:
     settings: dict[str, Any] = {"candidates": candidates(20, 0), "rungs": ladder(0.1), "objectives": AXES}
     with pytest.raises(SearchError, match=text):
         climb(**{**settings, **change})
-    with pytest.raises(SearchError, match="costs 0"):
-        Rung("x", 0, truth)
+    with pytest.raises(SearchError, match="costs -1"):
+        Rung("x", -1, truth)
