@@ -1,5 +1,6 @@
 """What the report tells beside the models: how they were found, and why the front is as it is."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import SearchSection
-from mobinas.metrics.convergence import hypervolume_band
+from mobinas.metrics.convergence import expected_improvement, hypervolume_band
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.comparisons import Comparisons
 from mobinas.pipeline.confirm import FrozenFront
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.predictor_pictures import predictor_info, primitives_info
+from mobinas.pipeline.profile import space_words
 from mobinas.pipeline.qualify import tuned_accuracies
 from mobinas.pipeline.run_folder import JOB_FILE
 from mobinas.pipeline.why_info import corner_of, why_info
@@ -20,6 +22,7 @@ from mobinas.report.curves import CurvesInfo, hypervolume_panel, supernet_panels
 from mobinas.report.predictor import PredictedPoint, PredictorInfo
 from mobinas.report.primitives import PrimitivesInfo
 from mobinas.report.why import WhyInfo
+from mobinas.search.stopping import WINDOW
 from mobinas.supernet.history import SupernetResult
 from predictors.models.latency import LatencyPredictor
 
@@ -97,6 +100,7 @@ def _words(
     return (
         ("cells", f"{section.method}, {len(cells.history)} epochs{_events(cells)}"),
         ("elastic supernet", f"{section.elastic_epochs} epochs, every depth, width and resolution"),
+        ("space", space_words(job)),
         ("front", front_words(job, searched)),
         ("random search", _random_words(compared)),
         ("shortlist", _shortlist_words(job.config.search, n_tuned)),
@@ -112,7 +116,12 @@ def _events(cells: SupernetResult) -> str:
 def front_words(job: Job, searched: SearchResult[Any]) -> str:
     """How many were judged, by which sampler, and whether it stopped by itself."""
     words = f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"
-    return words + ("; it stopped as little more was to be expected" if searched.converged else "")
+    if searched.converged:
+        words += "; it stopped as little more was to be expected"
+    more = expected_improvement(searched.history, searched.objectives, WINDOW)
+    if not math.isfinite(more):
+        return words
+    return words + f"; another one was expected to add {more:.1%} of the hypervolume"
 
 
 def _random_words(compared: Comparisons) -> str:

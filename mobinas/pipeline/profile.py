@@ -19,6 +19,7 @@ from predictors.sampling import sample_for_profile
 
 MEASUREMENTS = "measurements.jsonl"
 _PREDICTOR = "predictor"
+_SPACE = "space.json"
 
 
 def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredictor:
@@ -56,7 +57,8 @@ def profile(job: Job, space: SearchSpace, progress: Progress) -> LatencyPredicto
         predictor = LatencyPredictor.load(folder)
     for line in predictor.report.lines():
         job.reporter.note(line)
-    _check_feasible(job, space, predictor)
+    job.folder.data(_SPACE, lambda: _look_at_space(job, space, predictor))
+    job.reporter.note(f"the space reaches {space_words(job)}")
     return predictor
 
 
@@ -72,10 +74,14 @@ def check_same_device(job: Job) -> None:
         )
 
 
-def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -> None:
+def space_words(job: Job) -> str:
+    """What the space holds, and what the latency budget leaves of it; known after `profile`."""
+    return str(job.folder.data(_SPACE, dict)["words"])
+
+
+def _look_at_space(job: Job, space: SearchSpace, predictor: LatencyPredictor) -> dict[str, str]:
+    """Says what the space holds; stops a job that no architecture can fulfil."""
     budget_s = job.config.max_latency_s
-    if budget_s is None:
-        return
 
     def known(architectures: Sequence[Architecture]) -> list[dict[str, float]]:
         latencies_s = predictor.predict(architectures).mean_s
@@ -85,11 +91,17 @@ def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -
     found = feasibility(
         space,
         known,
-        {"latency_s": ("<=", budget_s)},
+        {} if budget_s is None else {"latency_s": ("<=", budget_s)},
         seed=job.config.seed,
         extremes=space.single_op_architectures(),
     )
     latency_s, macs = found.ranges["latency_s"], found.ranges["macs"]
+    words = (
+        f"from about {latency_s.low * 1e3:.3g} to {latency_s.high * 1e3:.3g} ms, the largest found with "
+        f"{macs.high * 1e-6:.3g} million multiply-adds"
+    )
+    if budget_s is None:
+        return {"words": words}
     if macs.allowed is None:
         raise Infeasible(
             f"max_latency_ms is {budget_s * 1e3:g}, but the fastest architecture of this space, "
@@ -97,11 +109,8 @@ def _check_feasible(job: Job, space: SearchSpace, predictor: LatencyPredictor) -
             "raise the budget, or give smaller resolutions, depths or widths"
         )
     low, high = found.share_bounds
-    job.reporter.note(
-        f"{found.share:.0%} of the space ({low:.0%} to {high:.0%}) meets the latency budget of "
-        f"{budget_s * 1e3:g} ms; it reaches from {latency_s.low * 1e3:.3g} to {latency_s.high * 1e3:.3g} ms"
+    left = (
+        f"{found.share:.0%} of it ({low:.0%} to {high:.0%}) meets the budget of {budget_s * 1e3:g} ms, the "
+        f"largest with {macs.allowed[1] * 1e-6:.3g} million"
     )
-    job.reporter.note(
-        f"the largest found has {macs.high * 1e-6:.3g} million multiply-adds, the largest within the budget "
-        f"{macs.allowed[1] * 1e-6:.3g} million"
-    )
+    return {"words": f"{words}; {left}"}

@@ -51,10 +51,11 @@ def why_info(
     """
     at_random = compared.at_random.history if compared.at_random else ()
     judged = [e for e in (*searched.history, *at_random) if "accuracy" in e.values]
+    untold: tuple[tuple[str, str], ...] = ()
     try:
         deciders = tuple((_READ[axis.name], _deciders(judged, axis, space, seed)) for axis in OBJECTIVES)
-    except SearchError:
-        deciders = ()  # too few
+    except SearchError as error:  # too few
+        deciders, untold = (), (("which choices decided", f"not told: {error}"),)
     inherited = {e.candidate.name: e["accuracy"] for e in judged}
     rungs = (
         ("order by inherited weights", inherited, tuned),
@@ -62,7 +63,7 @@ def why_info(
     )
     orders = tuple((title, _order(low, high, seed)) for title, low, high in rungs)
     known = tuple((title, words) for title, words in orders if words)
-    return WhyInfo(deciders, len(judged), (*_parts(searched, compared), *known))
+    return WhyInfo(deciders, len(judged), (*_parts(searched, compared), *known, *untold))
 
 
 def _order(low: Mapping[str, float], high: Mapping[str, float], seed: int) -> str:

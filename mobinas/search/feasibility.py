@@ -87,7 +87,7 @@ class Feasibility(Generic[CandidateT]):
         low, high = self.share_bounds
         within = " and ".join(map(str, self.constraints))
         interval = "" if self.exact else f" (95 %: {low:.1%} to {high:.1%})"
-        shown = [f"{self.share:.1%} of the space meets {within}{interval}"]
+        shown = [f"{self.share:.1%} of the space meets {within}{interval}"] if self.constraints else []
         for name, ends in self.ranges.items():
             cut = ends.allowed is not None and ends.allowed != (ends.low, ends.high)
             left = f"; within the constraints {_span(*ends.allowed)}" if cut and ends.allowed else ""
@@ -114,18 +114,17 @@ def feasibility(
     Args:
         space: Where candidates come from; one of at most `draws` encodings is looked at whole.
         known: The values of candidates, exact or predicted, the same names for all.
-        constraints: At least one, as of `pareto_search`, each on a name that `known` tells.
+        constraints: As of `pareto_search`, each on a name that `known` tells; without any, only ranges are
+            told.
         seed: Of the draws.
         draws: How many.
         extremes: Candidates likely to lie at an end, such as the smallest.
         ends: Whether to look for the ends of ranges; without, only for a feasible candidate.
 
     Raises:
-        SearchError: No constraint, or one on a name that is not told.
+        SearchError: A constraint on a name that is not told.
     """
     bounds = parse_constraints(constraints)
-    if not bounds:
-        raise SearchError("there is no constraint; what is feasible needs at least one")
     whole = list(enumerate_space(space, draws + 1))
     exact = len(whole) <= draws
     rng = random.Random(seed)
@@ -187,10 +186,11 @@ class _Pool(Generic[C]):
         return Range(min(xs), max(xs), self._candidates[xs.index(min(xs))], allowed)
 
     def search(self, ends: bool) -> None:
-        """Looks for a feasible candidate, and for both ends of every constrained value."""
+        """Looks for a feasible candidate, and for both ends of every constrained value, or of all values."""
         if not any(map(self.meets, self.values)):
             self._descend(self.beyond)
-        for name in dict.fromkeys(bound.name for bound in self._bounds) if ends else ():
+        names = [bound.name for bound in self._bounds] or list(self.values[0])
+        for name in dict.fromkeys(names) if ends else ():
             self._descend(lambda values, name=name: values[name])  # type: ignore[misc]
             self._descend(lambda values, name=name: -values[name])  # type: ignore[misc]
 

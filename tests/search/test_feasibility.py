@@ -89,10 +89,14 @@ def test_extremes_count_for_ranges_but_not_for_shares() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(SearchError, match="at least one"):
-        feasibility(SMALL, total, {})
     with pytest.raises(SearchError, match="unknown 'totl'; did you mean 'total'"):
         feasibility(SMALL, total, {"totl": "<= 1"})
+
+
+def test_without_a_constraint_only_the_ranges_are_told() -> None:
+    found = feasibility(LARGE, total, {})
+    assert found.share == 1.0 and found.feasible
+    assert found.lines() == ("total can be 0 to 30", "half can be 0 to 15")
 
 
 def test_a_search_stops_before_its_first_evaluation() -> None:
