@@ -24,6 +24,7 @@ from mobinas.metrics.objective import Objective
 from mobinas.search.artifacts import Artifacts, Files, from_json
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import parse_constraints
+from mobinas.search.dashboard import show_constraints
 from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
 from mobinas.search.parts import work_on_parts
@@ -253,7 +254,13 @@ class _Worker(Generic[C]):
         except KeyboardInterrupt:
             trial.set_user_attr(GIVEN_BACK_KEY, "stopped")
             raise
-        xs = self._stamped(lambda: stamp(trial, kind, evaluation, self.judge.bounds, self.judge.axes))
+
+        def write() -> list[float] | None:
+            told = stamp(trial, kind, evaluation, self.judge.bounds, self.judge.axes)
+            show_constraints(trial)
+            return told
+
+        xs = self._stamped(write)
         self.done += 1
         if xs is None:
             raise _NotMine
