@@ -43,8 +43,9 @@ class Cluster:
         Raises:
             ArtifactError: The place for files cannot be written and read.
         """
-        Artifacts(self.artifacts, make=True).check()
-        return announced(self.storage, self.study)
+        place = Artifacts(self.artifacts, make=True)
+        place.check()
+        return announced(self.storage, self.study, place.where)
 
     def part(self, name: str) -> dict[str, Any]:
         """The arguments of `pareto_search` for a part of the job."""

@@ -7,6 +7,7 @@ with its SHA-256, which happens after it has arrived; half an upload has no name
 import hashlib
 import json
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 _INSTALL = "pip install 'mobinas[s3]'"
 _META = "artifacts:"
+# boto3's own limits of a minute would let a server that accepts and is silent hold a job for five.
+_CONNECT_S, _ANSWER_S = 5, 20
+_FOLDER_FIX = "check the place (--artifacts) and your rights there"
+_BUCKET_FIX = (
+    "check the bucket (--artifacts), AWS_ENDPOINT_URL, and your credentials (AWS_ACCESS_KEY_ID, ~/.aws)"
+)
 
 
 class Artifacts:
@@ -133,13 +140,11 @@ class Artifacts:
         except OSError as error:
             problem = error.strerror or str(error)
         except bucket_errors as error:
-            problem = str(error).splitlines()[0]
+            problem = _without_credentials(error)
         else:
             return
-        raise ArtifactError(
-            f"cannot store or read '{name}' in {self.where}: {problem}; check the place (--artifacts) and "
-            "your rights there"
-        )
+        fix = _BUCKET_FIX if bucket_errors else _FOLDER_FIX
+        raise ArtifactError(f"cannot store or read '{name}' in {self.where}: {problem}; {fix}") from None
 
 
 def _folder_store(path: Path, make: bool) -> "ArtifactStore":
@@ -158,15 +163,23 @@ def _folder_store(path: Path, make: bool) -> "ArtifactStore":
 def _bucket_store(bucket: str) -> "ArtifactStore":
     try:
         import boto3
+        from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
         raise ArtifactError(f"artifacts in S3 need boto3; install it with: {_INSTALL}") from None
     from optuna.artifacts import Boto3ArtifactStore
 
     try:
-        return Boto3ArtifactStore(bucket, boto3.client("s3"))
-    except BotoCoreError as error:
-        raise ArtifactError(f"artifacts in S3: {error}; see boto3's settings") from None
+        limits = Config(connect_timeout=_CONNECT_S, read_timeout=_ANSWER_S)
+        return Boto3ArtifactStore(bucket, boto3.client("s3", config=limits))
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        problem = _without_credentials(error)
+    raise ArtifactError(f"artifacts in S3: {problem}; see boto3's settings, such as AWS_ENDPOINT_URL")
+
+
+def _without_credentials(error: Exception) -> str:
+    """What boto3 said, in one line; it repeats the endpoint's URL, whose user and password go."""
+    return re.sub(r"[^\s/\"']+@", "***@", " ".join(str(error).split()))
 
 
 def name_stored(set_attr: Callable[[str, str], None], stored: StoredFile) -> None:

@@ -83,6 +83,8 @@ def work(
         stored = _checked_work(found, shared.where)
         patience = _Patience(parent, idle_s)
         if "parts" in stored:
+            if "artifacts" in stored:
+                Artifacts(artifacts or stored["artifacts"]).check()
 
             def join(part: str) -> int:
                 return work(storage, part, parent=parent, idle_s=idle_s, wait_s=wait_s, artifacts=artifacts)
