@@ -22,10 +22,12 @@ from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline import remote
+from mobinas.pipeline.by_workers import each_network
 from mobinas.pipeline.cluster import DATA_FILE, JOB_FILE, NETWORKS_FILE, Cluster, check_complete
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.job import run
 from mobinas.pipeline.load import images_of
+from mobinas.progress import silent
 from mobinas.search.artifacts import Artifacts, Files
 from mobinas.search.choice_space import Choices
 
@@ -176,6 +178,27 @@ def test_a_job_by_workers_outlasts_its_first_process_and_the_server(tmp_path: Pa
         assert worker is not None and worker.wait(60) == 0, (tmp_path / "worker").read_text()
         assert postgres.PASSWORD not in log.read_text() + (tmp_path / "worker").read_text()
     assert same(alone, shared)
+
+
+def test_a_failed_training_is_tried_again_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(str(tmp_path / "study"), str(tmp_path / "files"), "job")
+    seconds, job = Objective("seconds", "minimize", "s"), "worker_job:train_unless_broken"
+    (tmp_path / "train.json").write_text("{}")
+
+    def run_once() -> set[str]:
+        files = {NETWORKS_FILE: tmp_path / "train.json"}
+        return set(each_network(cluster, "train", ["small", "large"], job, seconds, files, silent))
+
+    monkeypatch.setenv("CALLS", str(tmp_path))
+    monkeypatch.setenv("BROKEN", "large")
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="of large failed: MemoryError: out of memory; mend it and"):
+            run_once()
+    monkeypatch.delenv("BROKEN")
+    assert run_once() == {"small", "large"}
+    assert [(tmp_path / name).read_text() for name in ("small", "large")] == ["x", "xxx"]
 
 
 def test_a_stopped_search_ends_the_job() -> None:
