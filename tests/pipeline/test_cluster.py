@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import postgres
 import pytest
+import s3_server
 import torch
 
 from mobinas.arch.architecture import Architecture, CellBody, Task
@@ -135,11 +136,25 @@ def wait_for(there: Callable[[], bool], job: "subprocess.Popen[bytes]", log: Pat
         time.sleep(0.1)
 
 
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where files of a job lie."""
+    if request.param == "folder":
+        yield str(tmp_path / "files")
+        return
+    with s3_server.serving() as port:
+        for name, value in s3_server.settings(port).items():
+            monkeypatch.setenv(name, value)
+        yield f"s3://{s3_server.BUCKET}/mobinas"
+
+
 @pytest.mark.slow
-def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(tmp_path: Path, alone: Path) -> None:
+def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(
+    tmp_path: Path, alone: Path, place: str
+) -> None:
     shared, journal, log = tmp_path / "shared", tmp_path / "study", tmp_path / "log"
     where = ["--storage", str(journal), "--study", "job"]
-    places = ["--artifacts", str(tmp_path / "files"), "--out", str(shared)]
+    places = ["--artifacts", place, "--out", str(shared)]
     job = start(["run", "smoke", *ALIKE, *where, *places, "--workers", "0"], log)
     wait_for(lambda: journal.exists() and "mobinas:work" in journal.read_text(), job, log)
     first, second = (start(["worker", *where], tmp_path / f"worker{k}") for k in range(2))
@@ -148,6 +163,8 @@ def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(tmp_path: P
     assert job.wait(200) == 0, log.read_text()
     assert (first.wait(), second.wait(30)) == (-signal.SIGKILL, 0)
     assert same(alone, shared)
+    logs = (log, tmp_path / "worker0", tmp_path / "worker1")
+    assert not any(s3_server.SECRET in path.read_text() for path in logs)
 
 
 @pytest.mark.slow
