@@ -21,7 +21,7 @@ from mobinas.errors import ArtifactError, SearchError, did_you_mean
 from mobinas.functions import load_function
 from mobinas.metrics.evaluation import C, Value
 from mobinas.metrics.objective import Objective
-from mobinas.search.artifacts import Artifacts, Files, from_json
+from mobinas.search.artifacts import QUICK, Artifacts, Files, from_json
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import parse_constraints
 from mobinas.search.dashboard import show_constraints
@@ -84,7 +84,7 @@ def work(
         patience = _Patience(parent, idle_s)
         if "parts" in stored:
             if "artifacts" in stored:
-                Artifacts(artifacts or stored["artifacts"]).check()
+                Artifacts(artifacts or stored["artifacts"], attempts=QUICK).check()
 
             def join(part: str) -> int:
                 return work(storage, part, parent=parent, idle_s=idle_s, wait_s=wait_s, artifacts=artifacts)

@@ -4,8 +4,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from worker_job import AXES, SPACE, evaluate_with_files
 
 from mobinas.errors import ArtifactError
 from mobinas.search import artifacts
-from mobinas.search.artifacts import Artifacts
+from mobinas.search.artifacts import QUICK, Artifacts
 from mobinas.search.parts import announced
 from mobinas.search.study import pareto_search
 
@@ -106,3 +108,21 @@ def test_a_silent_server_does_not_hold_a_job(monkeypatch: pytest.MonkeyPatch) ->
         silent.listen()
         use(monkeypatch, s3_server.settings(silent.getsockname()[1]))
         assert "Read timeout on endpoint URL" in refused(PLACE)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_restarted_loses_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights.txt").write_text("w")
+    with s3_server.serving() as port:
+        for name, value in s3_server.settings(port).items():
+            monkeypatch.setenv(name, value)
+        place = Artifacts(PLACE)
+    began = time.monotonic()
+    with pytest.raises(ArtifactError, match="Could not connect"):
+        Artifacts(PLACE, attempts=QUICK).check()
+    assert time.monotonic() - began < 5
+    with ThreadPoolExecutor(1) as pool:
+        stored = pool.submit(place.put, tmp_path / "weights.txt", "weights.txt")
+        time.sleep(8)
+        with s3_server.serving(port):
+            place.fetch(stored.result(), tmp_path)
