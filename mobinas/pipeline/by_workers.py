@@ -79,6 +79,7 @@ def each_network(
         n_start=len(networks),
         progress=lambda done, total, text: progress(done, total, names[text]),
         files=files,
+        retry_failed=True,
         **cluster.part(f"{part}-{digest_of(sorted(digests_of(files).items()))[:8]}"),
     )
     check_complete(found, len(networks))
@@ -86,5 +87,5 @@ def each_network(
     for name, evaluation in by_name.items():
         if evaluation.error:
             said = evaluation.error.strip().splitlines()[-1]
-            raise TrainingError(f"training of {name} failed: {said}; after a mend, take another --study")
+            raise TrainingError(f"training of {name} failed: {said}; mend it and run again")
     return by_name

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mobinas.search.artifacts import Artifacts
+from mobinas.search.artifacts import QUICK, Artifacts
 from mobinas.search.parts import announced
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ class Cluster:
         Raises:
             ArtifactError: The place for files cannot be written and read.
         """
-        Artifacts(self.artifacts, make=True).check()
-        return announced(self.storage, self.study)
+        place = Artifacts(self.artifacts, make=True, attempts=QUICK)
+        place.check()
+        return announced(self.storage, self.study, place.where)
 
     def part(self, name: str) -> dict[str, Any]:
         """The arguments of `pareto_search` for a part of the job."""

@@ -7,6 +7,7 @@ with its SHA-256, which happens after it has arrived; half an upload has no name
 import hashlib
 import json
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 _INSTALL = "pip install 'mobinas[s3]'"
 _META = "artifacts:"
+# boto3's own limits of a minute would let a server that accepts and is silent hold a job for five.
+_CONNECT_S, _ANSWER_S = 5, 20
+# A training of hours must not be lost to a server that is being restarted: boto3 waits some 30 s between
+# seven attempts (8 s between its own five). Where nothing can be lost yet, two are enough.
+_ATTEMPTS, QUICK = 7, 2
+_FOLDER_FIX = "check the place (--artifacts) and your rights there"
+_BUCKET_FIX = (
+    "check the bucket (--artifacts), AWS_ENDPOINT_URL, and your credentials (AWS_ACCESS_KEY_ID, ~/.aws)"
+)
 
 
 class Artifacts:
@@ -37,12 +47,13 @@ class Artifacts:
         where: The place, the same on every machine; never a credential.
     """
 
-    def __init__(self, where: str | Path, *, make: bool = False) -> None:
+    def __init__(self, where: str | Path, *, make: bool = False, attempts: int = _ATTEMPTS) -> None:
         """Opens the store; a bucket's credentials and endpoint are those of boto3's own settings.
 
         Args:
             where: The place.
             make: Whether a missing folder is made. A worker's would be another than the search's.
+            attempts: How often a bucket's server is asked, unless AWS_MAX_ATTEMPTS says so.
 
         Raises:
             ArtifactError: No such kind of place, no such folder, or no boto3 for a bucket.
@@ -59,7 +70,7 @@ class Artifacts:
         else:
             self.where = str(where)
             self._prefix = "".join(f"{part}/" for part in parsed.path.split("/") if part)
-            self._store = _bucket_store(parsed.netloc)
+            self._store = _bucket_store(parsed.netloc, attempts)
 
     def check(self) -> None:
         """Writes a few bytes, reads them, and removes them.
@@ -133,13 +144,11 @@ class Artifacts:
         except OSError as error:
             problem = error.strerror or str(error)
         except bucket_errors as error:
-            problem = str(error).splitlines()[0]
+            problem = _without_credentials(error)
         else:
             return
-        raise ArtifactError(
-            f"cannot store or read '{name}' in {self.where}: {problem}; check the place (--artifacts) and "
-            "your rights there"
-        )
+        fix = _BUCKET_FIX if bucket_errors else _FOLDER_FIX
+        raise ArtifactError(f"cannot store or read '{name}' in {self.where}: {problem}; {fix}") from None
 
 
 def _folder_store(path: Path, make: bool) -> "ArtifactStore":
@@ -155,18 +164,28 @@ def _folder_store(path: Path, make: bool) -> "ArtifactStore":
     return FileSystemArtifactStore(path)
 
 
-def _bucket_store(bucket: str) -> "ArtifactStore":
+def _bucket_store(bucket: str, attempts: int) -> "ArtifactStore":
     try:
         import boto3
+        from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
         raise ArtifactError(f"artifacts in S3 need boto3; install it with: {_INSTALL}") from None
     from optuna.artifacts import Boto3ArtifactStore
 
     try:
-        return Boto3ArtifactStore(bucket, boto3.client("s3"))
-    except BotoCoreError as error:
-        raise ArtifactError(f"artifacts in S3: {error}; see boto3's settings") from None
+        limits = Config(connect_timeout=_CONNECT_S, read_timeout=_ANSWER_S)
+        if "AWS_MAX_ATTEMPTS" not in os.environ:
+            limits = limits.merge(Config(retries={"mode": "legacy", "total_max_attempts": attempts}))
+        return Boto3ArtifactStore(bucket, boto3.client("s3", config=limits))
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        problem = _without_credentials(error)
+    raise ArtifactError(f"artifacts in S3: {problem}; see boto3's settings, such as AWS_ENDPOINT_URL")
+
+
+def _without_credentials(error: Exception) -> str:
+    """What boto3 said, in one line; it repeats the endpoint's URL, whose user and password go."""
+    return re.sub(r"[^\s/\"']+@", "***@", " ".join(str(error).split()))
 
 
 def name_stored(set_attr: Callable[[str, str], None], stored: StoredFile) -> None:

@@ -73,6 +73,7 @@ def open_queue(
     identity: Mapping[str, Any],
     work: Mapping[str, Any],
     files: Files,
+    retry_failed: bool,
 ) -> Queue:
     """Makes the study, or checks that the one there is the same, and tells workers their work.
 
@@ -89,7 +90,7 @@ def open_queue(
         before = study.user_attrs.get(WORK_KEY, {})
         study.set_user_attr(WORK_KEY, {**work, **_handed_out(study, files, before)})
         study.set_user_attr(STATE_KEY, "running")
-    return Queue(study, objectives)
+        return Queue(study, objectives, retry_failed)
 
 
 def _handed_out(study: Study, files: Files, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,8 +22,13 @@ _POLL_S = 0.5
 
 
 @contextmanager
-def announced(storage: str | Path, job: str) -> Iterator[None]:
+def announced(storage: str | Path, job: str, artifacts: str | None = None) -> Iterator[None]:
     """Tells workers that a job runs, for the duration of the context.
+
+    Args:
+        storage: Of its parts.
+        job: Its name.
+        artifacts: Where its files lie; who joins tries it at once, not when the first part begins.
 
     Raises:
         SearchError: The storage cannot be used, another process runs this job, or a search has its name.
@@ -37,7 +42,8 @@ def announced(storage: str | Path, job: str) -> Iterator[None]:
                 raise SearchError(f"study '{job}' in {shared.where} is a single search; take another --study")
             for name in _running_parts(shared, job):  # of a job that was killed
                 optuna.load_study(study_name=name, storage=shared.storage).set_user_attr(STATE_KEY, "ended")
-            study.set_user_attr(WORK_KEY, {"version": mobinas.__version__, "parts": True})
+            place = {} if artifacts is None else {"artifacts": artifacts}
+            study.set_user_attr(WORK_KEY, {"version": mobinas.__version__, "parts": True, **place})
             study.set_user_attr(STATE_KEY, "running")
         try:
             yield

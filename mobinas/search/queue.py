@@ -2,7 +2,8 @@
 
 A candidate is put as one waiting trial, in one transaction. A worker takes it, and ends it with its result. A
 trial that failed without a result had a worker that died, or that stopped: its candidate is put again, as a
-new trial of the same number. The first result of a number counts, whatever comes later.
+new trial of the same number. The first result of a number counts, whatever comes later; a later run may
+forgive failures.
 """
 
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ NUMBER_KEY = "mobinas:number"
 STATE_KEY = "mobinas:state"
 FATAL_KEY = "mobinas:fatal"
 GIVEN_BACK_KEY = "mobinas:given_back"
+_FORGIVEN_KEY = "mobinas:forgiven"
 _DESCRIPTION = (NUMBER_KEY, "mobinas:name", "mobinas:digest", "mobinas:values")
 
 
@@ -50,8 +52,12 @@ class Tried:
         return sum(WORKER_KEY in a and GIVEN_BACK_KEY not in a for a in attrs)
 
 
+def _kind(trial: FrozenTrial) -> str | None:
+    return trial.user_attrs.get("mobinas:kind")
+
+
 def _has_result(trial: FrozenTrial) -> bool:
-    rejected_or_failed = trial.user_attrs.get("mobinas:kind") in ("failed", "rejected")
+    rejected_or_failed = _kind(trial) in ("failed", "rejected")
     return trial.state == TrialState.COMPLETE or (trial.state == TrialState.FAIL and rejected_or_failed)
 
 
@@ -64,20 +70,41 @@ class Queue:
         running: How many are being evaluated.
     """
 
-    def __init__(self, study: optuna.Study, objectives: tuple[Objective, ...]) -> None:
-        """Reads what the study holds."""
+    def __init__(
+        self, study: optuna.Study, objectives: tuple[Objective, ...], retry_failed: bool = False
+    ) -> None:
+        """Reads what the study holds.
+
+        Args:
+            study: Of which.
+            objectives: Its axes.
+            retry_failed: Whether what failed before is put again, with all its tries.
+        """
         self.study = study
         self._objectives = objectives
         self._settled: dict[int, FrozenTrial] = {}
+        self._forgiven = set(study.user_attrs.get(_FORGIVEN_KEY, ()))
         self.look()
+        if retry_failed:
+            self._forgive()
         self._next = len(self._by_number())
         self._fresh = len(self._seen)
 
     def look(self) -> None:
         """Reads the study anew; all else tells what was seen then."""
-        self._seen = self.study.get_trials(deepcopy=False)
+        trials = self.study.get_trials(deepcopy=False)
+        self._seen = [trial for trial in trials if trial.number not in self._forgiven]
         states = [trial.state for trial in self._seen]
         self.waiting, self.running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
+
+    def _forgive(self) -> None:
+        failed = [t for t in self._by_number().values() if t.result and _kind(t.result) == "failed"]
+        # Killed in between, the candidates wait beside their failures, and are withdrawn.
+        for tried in failed:
+            self.study.add_trial(_again(tried.trials[0], TrialState.WAITING))
+        self._forgiven.update(trial.number for tried in failed for trial in tried.trials)
+        self.study.set_user_attr(_FORGIVEN_KEY, sorted(self._forgiven))
+        self.look()
 
     def _by_number(self) -> dict[int, Tried]:
         found: dict[int, Tried] = {}
@@ -139,7 +166,7 @@ class Queue:
                 fail(self.study, trial)
 
     def _put_again(self, tried: Tried, tries: int) -> None:
-        stopped = next((t for t in tried.trials if t.user_attrs.get("mobinas:kind") == "evaluated"), None)
+        stopped = next((t for t in tried.trials if _kind(t) == "evaluated"), None)
         if stopped is not None:  # its worker died between writing the result and ending the trial
             values = {k: Value.from_json(v) for k, v in stopped.user_attrs["mobinas:values"].items()}
             self.study.add_trial(_again(stopped, TrialState.COMPLETE, numbers_told(values, self._objectives)))

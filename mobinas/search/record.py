@@ -18,6 +18,7 @@ from mobinas.metrics.objective import Objective
 from mobinas.search.artifacts import from_json, name_stored, to_json
 from mobinas.search.choice_space import Space
 from mobinas.search.constraints import Constraint
+from mobinas.search.dashboard import with_list, without_list
 from mobinas.search.journal import new_study, quiet_optuna
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Record(Generic[C]):
         self.digests: set[str] = set()
         for trial in store.trials() if store else ():
             if trial.state.is_finished():
-                self._study.add_trial(trial)
+                self._study.add_trial(without_list(trial))
             self._note(self._entry(trial))
 
     def ask(self, sampler: BaseSampler, choices: Mapping[str, Any] | None = None) -> tuple[Trial, C]:
@@ -139,7 +140,7 @@ class Record(Generic[C]):
         else:
             frozen = self._study.tell(trial, xs)
         if self._store:
-            self._store.add(frozen)
+            self._store.add(with_list(frozen))
         self._note(Entry(kind, evaluation, frozen.params))
 
     def reject(self, proposal: "Proposal[C]", constraints: Sequence[Constraint]) -> None:
@@ -168,7 +169,7 @@ class Record(Generic[C]):
 
     def settle(self, number: int, trial: FrozenTrial) -> Entry[C]:
         """Replaces a pending entry by what another process found."""
-        self._study.add_trial(trial)
+        self._study.add_trial(without_list(trial))
         self.entries[number] = self._entry(trial)
         return self.entries[number]
 

@@ -55,6 +55,7 @@ def pareto_search(
     workers: int | None = None,
     study: str = STUDY_NAME,
     tries: int = TRIES,
+    retry_failed: bool = False,
     artifacts: Path | str | None = None,
     files: Mapping[str, Path] | None = None,
 ) -> SearchResult[C]:
@@ -90,6 +91,7 @@ def pareto_search(
             0 leaves all to those. Ctrl-C ends such a search with what there is.
         study: Its name in the storage, where there are workers.
         tries: A candidate whose evaluation killed so many workers counts as failed.
+        retry_failed: Whether workers evaluate anew what failed in earlier runs on the storage.
         artifacts: Where files lie that evaluations keep (`attach_file`): a folder
             that all machines reach, or ``s3://bucket/prefix``.
         files: By name, files that every evaluation may read (`given_file`);
@@ -113,12 +115,15 @@ def pareto_search(
     asked = _Asked(space, axes, bounds, sampler, seed, start, n_start, stop_below, prefilter, kept)
     budget = (n_trials, timeout_s, progress)
     if workers is None and "://" not in str(storage):
+        if retry_failed:
+            raise SearchError("retry_failed is for a search with workers; add workers=1, or leave it out")
         return _alone(asked, evaluate, storage, *budget)
     count = 1 if workers is None else workers
     _check_workers(count, tries, storage, stop_below)
     if files and place is None:
         raise SearchError("files for workers need a place: artifacts='FOLDER' or 's3://bucket/prefix'")
-    return _with_workers(asked, function_name(evaluate), str(storage), study, count, tries, *budget)
+    where = (str(storage), study, count, tries, retry_failed)
+    return _with_workers(asked, function_name(evaluate), *where, *budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,7 @@ def _with_workers(
     study: str,
     count: int,
     tries: int,
+    retry_failed: bool,
     n_trials: int,
     timeout_s: float | None,
     progress: Progress,
@@ -191,7 +197,7 @@ def _with_workers(
     with opened(storage, study) as shared, led(shared, study):
         identity = asked.identity(SHARED_SCHEMA)
         work = work_of(evaluate, asked.space, asked.axes, asked.bounds)
-        queue = open_queue(shared, study, asked.axes, identity, work, asked.files)
+        queue = open_queue(shared, study, asked.axes, identity, work, asked.files, retry_failed)
         search, proposer = asked.begun(queue)
         with queue.ending(), local_workers(shared.address, study, count) as processes:
             lead = Lead(shared, queue, search.record, proposer, asked.bounds, processes, tries)

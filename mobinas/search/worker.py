@@ -21,9 +21,10 @@ from mobinas.errors import ArtifactError, SearchError, did_you_mean
 from mobinas.functions import load_function
 from mobinas.metrics.evaluation import C, Value
 from mobinas.metrics.objective import Objective
-from mobinas.search.artifacts import Artifacts, Files, from_json
+from mobinas.search.artifacts import QUICK, Artifacts, Files, from_json
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import parse_constraints
+from mobinas.search.dashboard import show_constraints
 from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
 from mobinas.search.parts import work_on_parts
@@ -82,6 +83,8 @@ def work(
         stored = _checked_work(found, shared.where)
         patience = _Patience(parent, idle_s)
         if "parts" in stored:
+            if "artifacts" in stored:
+                Artifacts(artifacts or stored["artifacts"], attempts=QUICK).check()
 
             def join(part: str) -> int:
                 return work(storage, part, parent=parent, idle_s=idle_s, wait_s=wait_s, artifacts=artifacts)
@@ -253,7 +256,13 @@ class _Worker(Generic[C]):
         except KeyboardInterrupt:
             trial.set_user_attr(GIVEN_BACK_KEY, "stopped")
             raise
-        xs = self._stamped(lambda: stamp(trial, kind, evaluation, self.judge.bounds, self.judge.axes))
+
+        def write() -> list[float] | None:
+            told = stamp(trial, kind, evaluation, self.judge.bounds, self.judge.axes)
+            show_constraints(trial)
+            return told
+
+        xs = self._stamped(write)
         self.done += 1
         if xs is None:
             raise _NotMine

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import postgres
 import pytest
+import s3_server
 import torch
 
 from mobinas.arch.architecture import Architecture, CellBody, Task
@@ -22,10 +23,12 @@ from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline import remote
+from mobinas.pipeline.by_workers import each_network
 from mobinas.pipeline.cluster import DATA_FILE, JOB_FILE, NETWORKS_FILE, Cluster, check_complete
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.job import run
 from mobinas.pipeline.load import images_of
+from mobinas.progress import silent
 from mobinas.search.artifacts import Artifacts, Files
 from mobinas.search.choice_space import Choices
 
@@ -133,11 +136,25 @@ def wait_for(there: Callable[[], bool], job: "subprocess.Popen[bytes]", log: Pat
         time.sleep(0.1)
 
 
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where files of a job lie."""
+    if request.param == "folder":
+        yield str(tmp_path / "files")
+        return
+    with s3_server.serving() as port:
+        for name, value in s3_server.settings(port).items():
+            monkeypatch.setenv(name, value)
+        yield f"s3://{s3_server.BUCKET}/mobinas"
+
+
 @pytest.mark.slow
-def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(tmp_path: Path, alone: Path) -> None:
+def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(
+    tmp_path: Path, alone: Path, place: str
+) -> None:
     shared, journal, log = tmp_path / "shared", tmp_path / "study", tmp_path / "log"
     where = ["--storage", str(journal), "--study", "job"]
-    places = ["--artifacts", str(tmp_path / "files"), "--out", str(shared)]
+    places = ["--artifacts", place, "--out", str(shared)]
     job = start(["run", "smoke", *ALIKE, *where, *places, "--workers", "0"], log)
     wait_for(lambda: journal.exists() and "mobinas:work" in journal.read_text(), job, log)
     first, second = (start(["worker", *where], tmp_path / f"worker{k}") for k in range(2))
@@ -146,6 +163,8 @@ def test_a_job_by_workers_is_the_job_alone_though_a_worker_is_killed(tmp_path: P
     assert job.wait(200) == 0, log.read_text()
     assert (first.wait(), second.wait(30)) == (-signal.SIGKILL, 0)
     assert same(alone, shared)
+    logs = (log, tmp_path / "worker0", tmp_path / "worker1")
+    assert not any(s3_server.SECRET in path.read_text() for path in logs)
 
 
 @pytest.mark.slow
@@ -176,6 +195,27 @@ def test_a_job_by_workers_outlasts_its_first_process_and_the_server(tmp_path: Pa
         assert worker is not None and worker.wait(60) == 0, (tmp_path / "worker").read_text()
         assert postgres.PASSWORD not in log.read_text() + (tmp_path / "worker").read_text()
     assert same(alone, shared)
+
+
+def test_a_failed_training_is_tried_again_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(str(tmp_path / "study"), str(tmp_path / "files"), "job")
+    seconds, job = Objective("seconds", "minimize", "s"), "worker_job:train_unless_broken"
+    (tmp_path / "train.json").write_text("{}")
+
+    def run_once() -> set[str]:
+        files = {NETWORKS_FILE: tmp_path / "train.json"}
+        return set(each_network(cluster, "train", ["small", "large"], job, seconds, files, silent))
+
+    monkeypatch.setenv("CALLS", str(tmp_path))
+    monkeypatch.setenv("BROKEN", "large")
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="of large failed: MemoryError: out of memory; mend it and"):
+            run_once()
+    monkeypatch.delenv("BROKEN")
+    assert run_once() == {"small", "large"}
+    assert [(tmp_path / name).read_text() for name in ("small", "large")] == ["x", "xxx"]
 
 
 def test_a_stopped_search_ends_the_job() -> None:

@@ -90,6 +90,14 @@ def test_a_deadly_candidate_counts_as_failed(tmp_path: Path, monkeypatch: pytest
     assert errors.pop(3) == "its worker died 2 times"
     assert set(errors.values()) == {""}
     assert len(set(digests(found))) == 6
+    options: dict[str, Any] = {"workers": 1, "n_trials": 6, "tries": 2}
+    assert search(tmp_path / "study", **options).history == found.history
+    again = search(tmp_path / "study", retry_failed=True, **options)
+    assert again.history == found.history, "it had all its tries again"
+    monkeypatch.delenv("ALWAYS")
+    assert same(search(tmp_path / "study", retry_failed=True, **options), n_trials=6)
+    mended = search(tmp_path / "study", **options)
+    assert not any(e.error for e in mended.history) and digests(mended) == digests(found)
 
 
 def test_an_answer_that_cannot_be_meant_ends_the_search(tmp_path: Path) -> None:
@@ -104,6 +112,7 @@ def test_an_answer_that_cannot_be_meant_ends_the_search(tmp_path: Path) -> None:
         ({"evaluate": "worker_job.evaluate"}, "must be module:function"),
         ({"workers": -1}, "workers is -1"),
         ({"tries": 0}, "tries is 0"),
+        ({"retry_failed": True, "workers": None}, "retry_failed is for a search with workers"),
         ({"storage": None}, "workers need a storage"),
         ({"storage": "mysql://root:s3cret-word@localhost/x"}, "'mysql://...' is no PostgreSQL URL"),
         ({"storage": "postgresql://u:s3cret-word@127.0.0.1:1/x"}, r"u:\*\*\*@.* cannot be used: .*refused"),
