@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mobinas.pipeline.job import run
     from mobinas.search.artifacts import Artifacts, attach_file, given_file
     from mobinas.search.choice_space import ChoiceSpace
+    from mobinas.search.rungs import Rung, climb
     from mobinas.search.study import pareto_search
     from mobinas.targets.target import Target
     from predictors.measure import measure
@@ -44,10 +45,12 @@ _HOME = {
     "LatencyPredictor": "predictors.models.latency",
     "MobinasError": "mobinas.errors",
     "Objective": "mobinas.metrics.objective",
+    "Rung": "mobinas.search.rungs",
     "SearchSpace": "mobinas.arch.space",
     "Target": "mobinas.targets.target",
     "Task": "mobinas.arch.architecture",
     "attach_file": "mobinas.search.artifacts",
+    "climb": "mobinas.search.rungs",
     "given_file": "mobinas.search.artifacts",
     "load_config": "mobinas.config",
     "load_front": "mobinas.pipeline.front_file",
@@ -75,10 +78,12 @@ __all__ = [
     "LatencyPredictor",
     "MobinasError",
     "Objective",
+    "Rung",
     "SearchSpace",
     "Target",
     "Task",
     "attach_file",
+    "climb",
     "given_file",
     "load_config",
     "load_front",
