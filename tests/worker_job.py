@@ -33,6 +33,11 @@ def unfinite(choices: Choices) -> dict[str, float]:
     return {"gain": float("nan"), "price": 0.0}
 
 
+def failing(choices: Choices) -> dict[str, float]:
+    """A mistake of the user."""
+    raise ValueError("no such layer")
+
+
 def evaluate_with_files(choices: Choices) -> dict[str, float]:
     """Attaches what it was given, before anything may kill it."""
     with tempfile.TemporaryDirectory() as folder:

@@ -73,6 +73,37 @@ def test_a_journal_survives_a_killed_worker_and_a_stop(
     assert same(found)
 
 
+@pytest.fixture(params=["journal", pytest.param("database", marks=pytest.mark.slow)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "journal":
+        return str(tmp_path / "study")
+    return str(request.getfixturevalue("server").url())
+
+
+def test_a_search_continues_however_it_ended(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(done: int, _total: int, _text: str) -> None:
+        if done % 3 == 0:
+            raise KeyboardInterrupt
+
+    def search_on(**options: Any) -> SearchResult[Any]:
+        return search(storage, workers=1, study="ended", **options)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("JOB_S", "0.2")
+        early = search_on(progress=stop)  # a worker is in the midst of an evaluation
+        late = search_on(timeout_s=1)
+    assert 3 == len(early.history) <= len(late.history) < N
+    assert set(digests(early)) <= set(digests(late))
+    with pytest.raises(SearchError, match="is nan"):
+        search_on(evaluate="worker_job:unfinite")
+    with pytest.raises(SearchError, match="5 evaluations in a row failed"):
+        search_on(evaluate="worker_job:failing")
+    found, alone = search_on(), search()
+    assert digests(found) == digests(alone)
+    assert 5 <= sum(bool(e.error) for e in found.history) <= 7
+    assert all(e.error or e == same for e, same in zip(found.history, alone.history, strict=True))
+
+
 def test_a_database_survives_a_killed_worker(
     server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
