@@ -1,6 +1,7 @@
 """Where a search is kept that several processes work on: who leads, who claims, who is alive."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from mobinas.search.journal import quiet_optuna
 
 WORKER_KEY = "mobinas:worker"
 WORK_KEY = "mobinas:work"
+# As paths, these would show passwords: libpq's key=value form, and URLs without a slash or their scheme.
+_KEY_VALUE = re.compile(r"(^|\s)(host|hostaddr|port|user|password|dbname|service)\s*=")
+_TORN_URL = re.compile(r"postgres[\w+]*(:|/.*@)|(//)?[^/]*:.*@")
 
 
 def unsaid(_text: str) -> None:
@@ -82,6 +86,24 @@ class Shared(Protocol):
         ...
 
 
+def check_storage(storage: str | Path) -> None:
+    """Refuses what is neither a file's path nor a database's URL.
+
+    Raises:
+        SearchError: The text shows nothing that could be a password.
+    """
+    text = str(storage)
+    if _KEY_VALUE.search(text) or ("://" not in text and _TORN_URL.match(text)):
+        raise SearchError(
+            "the storage looks like a database's address, but is no URL; write it like "
+            "postgresql://user:password@host:5432/database"
+        )
+    if "://" in text:
+        from mobinas.search.shared_database import parse_url
+
+        parse_url(text)
+
+
 @contextmanager
 def opened(
     storage: str | Path, study: str, wait_s: float = 0.0, say: Callable[[str], None] = unsaid
@@ -100,6 +122,7 @@ def opened(
         SearchError: It cannot be reached or used.
         RunFolderError: The file cannot be read or written.
     """
+    check_storage(storage)
     if "://" in str(storage):
         from mobinas.search.shared_database import SharedDatabase
 

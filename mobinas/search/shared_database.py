@@ -142,8 +142,8 @@ class SharedDatabase:
             SearchError: No PostgreSQL URL, no driver, no connection, or tables of another Optuna.
         """
         self.address = url
-        parsed = _parse(url)
-        self.where = parsed.render_as_string(hide_password=True)
+        parsed = parse_url(url)
+        self.where = _shown(parsed)
         self.storage = self._open(parsed.render_as_string(hide_password=False), wait_s, say)
         _wait_for_the_server(self.storage.engine)
         self.claiming = AdvisoryLock(self.storage.engine, study, "claiming")
@@ -218,7 +218,12 @@ class SharedDatabase:
         self.storage.engine.dispose()
 
 
-def _parse(url: str) -> Any:
+def parse_url(url: str) -> Any:
+    """SQLAlchemy's, with the one driver that there is.
+
+    Raises:
+        SearchError: It is no PostgreSQL URL; the text shows nothing of it but the scheme.
+    """
     try:
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import ArgumentError
@@ -234,7 +239,14 @@ def _parse(url: str) -> Any:
             f"storage '{scheme}://...' is no PostgreSQL URL; write it like "
             "postgresql://user:password@host:5432/database, or give a file's path"
         )
+    if url.count("@") > (parsed.username is not None):
+        raise SearchError("storage 'postgresql://...' has an @ too many; write @ in a password as %40")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def _shown(url: Any) -> str:
+    """Without its password, and without options, where one may stand, too."""
+    return str(url.create("postgresql", url.username, None, url.host, url.port, url.database))
 
 
 def _first_line(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_nam
 from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
-from mobinas.search.shared import led, opened
+from mobinas.search.shared import check_storage, led, opened
 from mobinas.search.stopping import StopRule
 
 SCHEMA = 1
@@ -105,6 +105,8 @@ def pareto_search(
         RunFolderError: The storage cannot be written.
         ArtifactError: A file cannot be stored or read.
     """
+    if storage is not None:
+        check_storage(storage)
     axes = check_objectives(objectives)
     bounds = parse_constraints(constraints)
     _check_settings(axes, bounds, n_trials, n_start, sampler, prefilter is not None)

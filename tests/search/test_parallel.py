@@ -137,16 +137,26 @@ def test_an_answer_that_cannot_be_meant_ends_the_search(tmp_path: Path) -> None:
         ({"tries": 0}, "tries is 0"),
         ({"storage": None}, "workers need a storage"),
         ({"storage": "mysql://root:s3cret-word@localhost/x"}, "'mysql://...' is no PostgreSQL URL"),
-        ({"storage": "postgresql://u:s3cret-word@127.0.0.1:1/x"}, r"u:\*\*\*@.* cannot be used: .*refused"),
+        ({"storage": "postgresql://u:s3cret-word@127.0.0.1:1/x"}, "l://u@127.0.0.1:1/x cannot be .*refused"),
+        ({"storage": "postgresql://u@127.0.0.1:1/x?password=s3cret-word"}, "1:1/x cannot be used: .*refused"),
+        ({"storage": "postgresql://u:pa@s3cret-word@127.0.0.1:1/x"}, "write @ in a password as %40"),
+        ({"storage": "postgresql://u/s3cret-word@127.0.0.1:1/x"}, "write @ in a password as %40"),
+        ({"storage": "postgresql:/u:s3cret-word@127.0.0.1:1/x"}, "looks like a database's address"),
+        ({"storage": "//u:s3cret-word@127.0.0.1:1/x", "workers": None}, "looks like a database's address"),
+        ({"storage": "host=127.0.0.1 password=s3cret-word"}, "looks like a database's address"),
         ({"storage": "postgresql://u:s3cret-word@127.0.0.1:port/x"}, "is no PostgreSQL URL"),
     ],
 )
-def test_bad_input(tmp_path: Path, options: dict[str, Any], text: str) -> None:
+def test_bad_input(
+    tmp_path: Path, options: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     options = {"storage": tmp_path / "study", "workers": 1, **options}
     with pytest.raises(SearchError, match=text) as caught:
         search(**options)
     assert "s3cret-word" not in "".join(traceback.format_exception(caught.value))
     assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_password_is_told_and_never_shown(server: postgres.Postgres) -> None:
