@@ -113,9 +113,12 @@ def test_a_database_survives_a_killed_worker(
     assert same(found, n_trials=4)
 
 
-def test_a_deadly_candidate_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["kill", "exit"])
+def test_a_deadly_candidate_counts_as_failed(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DEADLY", str(tmp_path))
-    monkeypatch.setenv("ALWAYS", "1")
+    monkeypatch.setenv("ALWAYS", how)
     found = search(tmp_path / "study", workers=1, n_trials=6, tries=2)
     errors = {e.candidate["x0"]: e.error for e in found.history}
     assert errors.pop(3) == "its worker died 2 times"
