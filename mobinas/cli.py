@@ -165,7 +165,7 @@ def worker(
         float | None, typer.Option(help="Ends after so long without work; waits for ever without.", min=0)
     ] = None,
     wait_minutes: Annotated[
-        float, typer.Option(help="So long for a server that does not run yet.", min=0)
+        float, typer.Option(help="So long for a server or a search that does not run yet.", min=0)
     ] = 2,
     artifacts: Annotated[
         str | None,
@@ -202,7 +202,7 @@ def worker(
     except KeyboardInterrupt:
         _say("stopped; the candidate is given to another worker")
         raise typer.Exit(130) from None
-    typer.echo(f"{done} evaluations; the search has ended")
+    typer.echo(f"{done.evaluations} evaluations; {done.why}")
 
 
 app.add_typer(cli_targets.target_app, name="target")

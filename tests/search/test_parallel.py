@@ -183,19 +183,41 @@ def test_a_worker_waits_for_the_server(server: postgres.Postgres) -> None:
             said.append(text)
             threading.Timer(1, server.start).start()
 
-        assert work(server.url(), "waited", wait_s=60, say=start) == 0
+        assert work(server.url(), "waited", wait_s=60, say=start).evaluations == 0
         assert len(said) == 2
     finally:
         if not server.runs():
             server.start()
 
 
+def test_a_worker_waits_for_the_search(tmp_path: Path) -> None:
+    journal, said = tmp_path / "study", list[str]()
+    with pytest.raises(SearchError, match=r"there is no file .*study; begin the search"):
+        work(journal, "late", wait_s=0)
+    assert not list(tmp_path.iterdir())
+
+    def start(text: str) -> None:
+        said.append(text)
+        for name in {1: ["early"], 2: ["late"]}.get(len(said), ()):
+            threading.Thread(target=search, args=(journal,), kwargs={**given, "study": name}).start()
+
+    given = {"workers": 0, "n_trials": 2}
+    assert work(journal, "late", wait_s=20, say=start) == (2, "the search has ended")
+    assert [text.partition("; ")[0] for text in said[:2]] == [
+        f"waiting up to 20 s: there is no file {journal}",
+        f"waiting up to 20 s: {journal} holds no study 'late' for workers",
+    ]
+    work(journal, "early")
+    with pytest.raises(SearchError, match=r"'mobinas run --study'; did you mean 'early'\?$"):
+        work(journal, "earlie", wait_s=0)
+
+
 def test_what_does_not_belong_together_is_refused(
     server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for storage in (server.url(), str(tmp_path / "study")):
-        with pytest.raises(SearchError, match=r"holds no study 'belong'.*begin it with pareto_search"):
-            work(storage, "belong")
+        with pytest.raises(SearchError, match=r"(holds no study 'belong'.*begin it with|there is no file)"):
+            work(storage, "belong", wait_s=0)
         search(storage, workers=0, study="belong", timeout_s=0.0)
         for change in ({"seed": 6}, {"sampler": "nsga2"}, {"n_start": 3}):
             with pytest.raises(SearchError, match=f"another search: its {next(iter(change))} is"):

@@ -47,9 +47,9 @@ def test_one_worker_serves_all_parts_of_a_job(storage: str) -> None:
     said, _ = worker.communicate(timeout=30)
     assert said == "8 evaluations; the search has ended\n"
     assert [len(result.history) for result in found] == [4, 4]
-    assert work(storage, "job") == 0, "a job that has ended has no work"
+    assert work(storage, "job") == (0, "the search has ended")
     with announced(storage, "job"):
-        assert work(storage, "job", idle_s=0.1) == 0
+        assert work(storage, "job", idle_s=0.1) == (0, "no work for 0.1 s, though the search has not ended")
 
 
 def test_parts_of_a_killed_job_hold_no_worker(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_parts_of_a_killed_job_hold_no_worker(tmp_path: Path) -> None:
     with opened(storage, "job/a") as shared:
         load_shared_study(shared, "job/a").set_user_attr(STATE_KEY, "running")
     with announced(storage, "job"):
-        assert work(storage, "job", idle_s=0.1) == 0
+        assert work(storage, "job", idle_s=0.1).evaluations == 0
 
 
 def test_one_job_a_name(tmp_path: Path) -> None:
