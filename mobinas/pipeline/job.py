@@ -83,7 +83,7 @@ def _run(
         job = Job(config, folder, target, find_device(config.device), reporter, cluster)
         for note in folder.notes:
             reporter.note(note)
-        with _threads(config.threads), cluster.announced() if cluster else contextlib.nullcontext():
+        with _threads(config.threads), cluster.announced(config) if cluster else contextlib.nullcontext():
             _run_steps(job)
 
 

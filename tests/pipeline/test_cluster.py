@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import postgres
 import pytest
 import torch
+from worker_job import AXES, SPACE
 
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import published
@@ -28,6 +30,7 @@ from mobinas.pipeline.job import run
 from mobinas.pipeline.load import images_of
 from mobinas.search.artifacts import Artifacts, Files
 from mobinas.search.choice_space import Choices
+from mobinas.search.study import pareto_search
 
 ALIKE = ("--set", "search.sampler=random")  # proposals that do not depend on the order of answers
 
@@ -195,8 +198,17 @@ def test_half_a_place_is_refused(options: list[str], monkeypatch: pytest.MonkeyP
 
 def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:
     cluster = Cluster(str(tmp_path / "study"), str(tmp_path / "files"), "job")
-    with cluster.announced(), pytest.raises(SearchError, match="is being run by another process"):
-        run(load_config("smoke"), tmp_path / "run", cluster=cluster)
+    config = load_config("smoke")
+    with cluster.announced(config):
+        with pytest.raises(SearchError, match="is being run by another process"):
+            run(config, tmp_path / "run", cluster=cluster)
+        part: dict[str, Any] = {**cluster.part("front"), "workers": 0, "sampler": "random", "timeout_s": 0.0}
+        pareto_search(SPACE, "worker_job:evaluate", AXES, n_trials=1, **part)
+    refused = pytest.raises(SearchError, match=r"--study job in .* another search: its seed is 0, not 7")
+    with refused, cluster.announced(load_config("smoke", {"seed": 7})):
+        pass
+    with cluster.announced(load_config("smoke", {"train.epochs": 7, "threads": 1})):
+        pass
 
 
 def test_what_would_fail_late_fails_at_once(tmp_path: Path) -> None:
