@@ -73,5 +73,5 @@ def check_complete(found: "SearchResult[Any]", n_trials: int) -> None:
     Raises:
         KeyboardInterrupt: The search is not complete.
     """
-    if len(found.history) < n_trials and not found.exhausted:
+    if len(found.history) < n_trials and not (found.exhausted or found.converged):
         raise KeyboardInterrupt

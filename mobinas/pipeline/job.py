@@ -56,8 +56,6 @@ def run(
     target = find_target(config.target)
     directory = Path(out) if out is not None else Path("runs") / _slug(config.data)
     _check_names(config)
-    if cluster is not None and config.search.stop_below is not None:
-        raise ConfigError("search.stop_below is for a job without workers; leave one of the two out")
     from mobinas.pipeline.group import dismiss, follow, group
     from mobinas.train.parallel import is_first
 

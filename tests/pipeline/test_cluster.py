@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,7 @@ def test_a_stopped_search_ends_the_job() -> None:
     with pytest.raises(KeyboardInterrupt):
         check_complete(found, 1)
     check_complete(found, 0)
+    check_complete(replace(found, converged=True), 1)
 
 
 @pytest.mark.parametrize("options", [["--study", "x"], ["--artifacts", "y"]])
@@ -215,6 +217,3 @@ def test_what_would_fail_late_fails_at_once(tmp_path: Path) -> None:
     cluster = Cluster(str(tmp_path / "study"), "/dev/null/files", "job")
     with pytest.raises(ArtifactError, match="cannot make the folder"):
         run(load_config("smoke"), tmp_path / "run", cluster=cluster)
-    config = load_config("smoke", {"search.stop_below": 0.01})
-    with pytest.raises(ConfigError, match=r"search.stop_below is for a job without workers"):
-        run(config, tmp_path / "run", cluster=cluster)

@@ -113,6 +113,14 @@ def test_a_database_survives_a_killed_worker(
     assert same(found, n_trials=4)
 
 
+def test_a_search_by_workers_stops_where_it_has_found_enough(tmp_path: Path) -> None:
+    options = {"n_trials": 200, "n_start": 4, "stop_below": 0.02}
+    found = search(tmp_path / "study", workers=1, **options)
+    assert found.converged and 24 <= len(found.history) < 200
+    again = search(tmp_path / "study", workers=0, **options)
+    assert again.converged and digests(again) == digests(found)
+
+
 @pytest.mark.parametrize("how", ["kill", "exit"])
 def test_a_deadly_candidate_counts_as_failed(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
