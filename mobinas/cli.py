@@ -65,8 +65,9 @@ def run(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(help="With --study: processes of this machine that work, too.", min=0)
-    ] = 1,
+        int | None,
+        typer.Option(help="With --study: processes of this machine that work, too; 1 without.", min=0),
+    ] = None,
 ) -> None:
     """Runs a whole job, or continues it where it was stopped."""
     from mobinas.config import load_config, parse_override
@@ -97,14 +98,18 @@ def run(
     typer.echo(f"report: {front.directory / 'report.html'}")
 
 
-def _cluster(study: str | None, storage: str | None, artifacts: str | None, workers: int) -> "Cluster | None":
-    if study is None and artifacts is None:
+def _cluster(
+    study: str | None, storage: str | None, artifacts: str | None, workers: int | None
+) -> "Cluster | None":
+    # A storage of the environment alone asks for nothing: it may be set for other commands.
+    asked = (study, artifacts, workers, None if storage == os.environ.get("MOBINAS_STORAGE") else storage)
+    if all(option is None for option in asked):
         return None
     from mobinas.pipeline.cluster import Cluster
 
     if study is None or storage is None or artifacts is None:
         raise ConfigError("a job for workers needs --study, --artifacts, and --storage or MOBINAS_STORAGE")
-    return Cluster(storage, artifacts, study, workers)
+    return Cluster(storage, artifacts, study, 1 if workers is None else workers)
 
 
 @app.command()

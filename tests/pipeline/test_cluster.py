@@ -16,9 +16,9 @@ import pytest
 import torch
 from worker_job import AXES, SPACE
 
+from mobinas import cli
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import published
-from mobinas.cli import app
 from mobinas.config import JobConfig, dump_toml, load_config
 from mobinas.errors import ArtifactError, ConfigError, DataError, SearchError, TrainingError
 from mobinas.metrics.front import ParetoFront
@@ -191,11 +191,15 @@ def test_a_stopped_search_ends_the_job() -> None:
     check_complete(replace(found, converged=True), 1)
 
 
-@pytest.mark.parametrize("options", [["--study", "x"], ["--artifacts", "y"]])
+@pytest.mark.parametrize(
+    "options", [["--study", "x"], ["--artifacts", "y"], ["--storage", "z"], ["--workers", "3"]]
+)
 def test_half_a_place_is_refused(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOBINAS_STORAGE", raising=False)
     with pytest.raises(ConfigError, match="needs --study, --artifacts, and --storage"):
-        app(["run", "smoke", *options], standalone_mode=False)
+        cli.app(["run", "smoke", *options], standalone_mode=False)
+    monkeypatch.setenv("MOBINAS_STORAGE", "postgresql://host/of-other-jobs")
+    assert cli._cluster(None, os.environ["MOBINAS_STORAGE"], None, None) is None
 
 
 def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_an_answer_that_cannot_be_meant_ends_the_search(tmp_path: Path) -> None:
         ({"tries": 0}, "tries is 0"),
         ({"storage": None}, "workers need a storage"),
         ({"storage": "mysql://root:s3cret-word@localhost/x"}, "'mysql://...' is no PostgreSQL URL"),
+        ({"storage": "sqlite:///x.db", "evaluate": lambda c: evaluate(c)}, "is no PostgreSQL URL"),
         ({"storage": "postgresql://u:s3cret-word@127.0.0.1:1/x"}, "l://u@127.0.0.1:1/x cannot be .*refused"),
         ({"storage": "postgresql://u@127.0.0.1:1/x?password=s3cret-word"}, "1:1/x cannot be used: .*refused"),
         ({"storage": "postgresql://u:pa@s3cret-word@127.0.0.1:1/x"}, "write @ in a password as %40"),
