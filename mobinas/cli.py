@@ -65,8 +65,9 @@ def run(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(help="With --study: processes of this machine that work, too.", min=0)
-    ] = 1,
+        int | None,
+        typer.Option(help="With --study: processes of this machine that work, too; 1 without.", min=0),
+    ] = None,
 ) -> None:
     """Runs a whole job, or continues it where it was stopped."""
     from mobinas.config import load_config, parse_override
@@ -97,14 +98,18 @@ def run(
     typer.echo(f"report: {front.directory / 'report.html'}")
 
 
-def _cluster(study: str | None, storage: str | None, artifacts: str | None, workers: int) -> "Cluster | None":
-    if study is None and artifacts is None:
+def _cluster(
+    study: str | None, storage: str | None, artifacts: str | None, workers: int | None
+) -> "Cluster | None":
+    # A storage of the environment alone asks for nothing: it may be set for other commands.
+    asked = (study, artifacts, workers, None if storage == os.environ.get("MOBINAS_STORAGE") else storage)
+    if all(option is None for option in asked):
         return None
     from mobinas.pipeline.cluster import Cluster
 
     if study is None or storage is None or artifacts is None:
         raise ConfigError("a job for workers needs --study, --artifacts, and --storage or MOBINAS_STORAGE")
-    return Cluster(storage, artifacts, study, workers)
+    return Cluster(storage, artifacts, study, 1 if workers is None else workers)
 
 
 @app.command()
@@ -165,7 +170,7 @@ def worker(
         float | None, typer.Option(help="Ends after so long without work; waits for ever without.", min=0)
     ] = None,
     wait_minutes: Annotated[
-        float, typer.Option(help="So long for a server that does not run yet.", min=0)
+        float, typer.Option(help="So long for a server or a search that does not run yet.", min=0)
     ] = 2,
     artifacts: Annotated[
         str | None,
@@ -202,7 +207,7 @@ def worker(
     except KeyboardInterrupt:
         _say("stopped; the candidate is given to another worker")
         raise typer.Exit(130) from None
-    typer.echo(f"{done} evaluations; the search has ended")
+    typer.echo(f"{done.evaluations} evaluations; {done.why}")
 
 
 app.add_typer(cli_targets.target_app, name="target")

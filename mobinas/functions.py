@@ -27,7 +27,7 @@ def load_function(spec: str, error: type[MobinasError]) -> Callable[..., Any]:
     where, _, name = spec.rpartition(":")
     try:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
         raise error(f"cannot import '{where}' ({type(cause).__name__}: {cause}); check the path") from cause
     function = getattr(module, name, None)
     if not callable(function):

@@ -13,12 +13,15 @@ from mobinas.search.artifacts import QUICK, Artifacts
 from mobinas.search.parts import announced
 
 if TYPE_CHECKING:
+    from mobinas.config import JobConfig
     from mobinas.metrics.result import SearchResult
 
 # Names of files that workers are handed.
 JOB_FILE, DATA_FILE, ELASTIC_FILE, NETWORKS_FILE = "job.toml", "data.json", "elastic.pt", "networks.json"
 INHERITED, TRAINED = "mobinas.pipeline.remote:inherited", "mobinas.pipeline.remote:trained"
 TUNED = "mobinas.pipeline.remote:tuned"
+# How fast a job runs, and sections whose parts tell themselves what they were begun with.
+_MAY_CHANGE = {"device", "threads", "search", "train"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +40,15 @@ class Cluster:
     study: str = "mobinas"
     workers: int = 1
 
-    def announced(self) -> AbstractContextManager[None]:
-        """Workers may join inside the context.
+    def announced(self, config: "JobConfig") -> AbstractContextManager[None]:
+        """Workers may join this job inside the context.
 
         Raises:
             ArtifactError: The place for files cannot be written and read.
         """
         place = Artifacts(self.artifacts, make=True, attempts=QUICK)
         place.check()
-        return announced(self.storage, self.study, place.where)
+        return announced(self.storage, self.study, _settings(config), place.where)
 
     def part(self, name: str) -> dict[str, Any]:
         """The arguments of `pareto_search` for a part of the job."""
@@ -57,11 +60,19 @@ class Cluster:
         }
 
 
+def _settings(config: "JobConfig") -> dict[str, Any]:
+    """What cannot change once workers have begun, by dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in config.model_dump(mode="json", exclude=_MAY_CHANGE).items():
+        found |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return found
+
+
 def check_complete(found: "SearchResult[Any]", n_trials: int) -> None:
     """Ends the job where Ctrl-C ended a search by workers, which gives what there is.
 
     Raises:
         KeyboardInterrupt: The search is not complete.
     """
-    if len(found.history) < n_trials and not found.exhausted:
+    if len(found.history) < n_trials and not (found.exhausted or found.converged):
         raise KeyboardInterrupt

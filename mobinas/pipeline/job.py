@@ -56,8 +56,6 @@ def run(
     target = find_target(config.target)
     directory = Path(out) if out is not None else Path("runs") / _slug(config.data)
     _check_names(config)
-    if cluster is not None and config.search.stop_below is not None:
-        raise ConfigError("search.stop_below is for a job without workers; leave one of the two out")
     from mobinas.pipeline.group import dismiss, follow, group
     from mobinas.train.parallel import is_first
 
@@ -83,7 +81,7 @@ def _run(
         job = Job(config, folder, target, find_device(config.device), reporter, cluster)
         for note in folder.notes:
             reporter.note(note)
-        with _threads(config.threads), cluster.announced() if cluster else contextlib.nullcontext():
+        with _threads(config.threads), cluster.announced(config) if cluster else contextlib.nullcontext():
             _run_steps(job)
 
 

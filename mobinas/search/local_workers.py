@@ -13,6 +13,7 @@ from mobinas.errors import SearchError
 
 STORAGE_ENV = "MOBINAS_STORAGE"
 _LAST_WORDS = 2000
+_OWN_CODES = (1, 2)  # an error, a wrong option; with others a candidate ends its worker
 
 
 class LocalWorkers:
@@ -44,7 +45,7 @@ class LocalWorkers:
         return process, said
 
     def check(self) -> None:
-        """Replaces the ones that were killed.
+        """Replaces the ones that were killed, or that a candidate made end.
 
         Raises:
             SearchError: One ended with an error of its own.
@@ -53,8 +54,8 @@ class LocalWorkers:
             code = process.poll()
             if code is None or code == 0:
                 continue
-            if code > 0:
-                raise SearchError(f"a worker ended: {_last_line(said)}")
+            if code in _OWN_CODES and (words := _last_line(said)):
+                raise SearchError(f"a worker ended: {words}")
             said.close()
             self._processes[i] = self._started()
 
@@ -80,7 +81,7 @@ def _last_line(said: IO[bytes]) -> str:
     said.seek(0, os.SEEK_END)
     said.seek(max(0, said.tell() - _LAST_WORDS))
     lines = said.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("mobinas: ") if lines else "it said nothing"
+    return lines[-1].removeprefix("mobinas: ") if lines else ""
 
 
 @contextmanager

@@ -118,6 +118,7 @@ class Lead(Generic[C]):
         proposer: On the same record.
         bounds: Hard constraints.
         workers: Of this machine.
+        converged: Tells whether the record holds enough; asked when it has changed.
         tries: So often the evaluation of one candidate may begin.
     """
 
@@ -127,12 +128,14 @@ class Lead(Generic[C]):
     proposer: Proposer[C]
     bounds: tuple[Constraint, ...]
     workers: LocalWorkers
+    converged: Callable[[], bool]
     tries: int = TRIES
     _dry: bool = False
+    _enough: bool | None = None
     _watched: float = 0.0
 
     def run(self, n_trials: int, timeout_s: float | None, progress: Progress) -> bool:
-        """Leads until the budget or the space is spent; tells whether it was the space."""
+        """Leads until the budget or the space is spent, or there is enough; tells if it was the space."""
         began = time.monotonic()
         while True:
             try:
@@ -158,11 +161,14 @@ class Lead(Generic[C]):
                 self._reconnect()
             fail_dead(self.shared, self.queue.study)
             self._watched = time.monotonic()
-        for number, trial in self.queue.settle(None if late else self.tries):
+        new = self.queue.settle(None if late or self._enough else self.tries)
+        for number, trial in new:
             entry = self.record.settle(number, trial)
             progress(self.record.count("evaluated", "failed"), n_trials, entry.evaluation.candidate.name)
             self._check_failures()
-        if late:
+        if new or self._enough is None:
+            self._enough = self.converged()
+        if late or self._enough:
             self.queue.withdraw_waiting()
             return self.queue.running == 0
         self._propose(n_trials)

@@ -6,15 +6,16 @@ that joined the job works on the part that is running, waits between parts, and 
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 
 import mobinas
 from mobinas.errors import SearchError
-from mobinas.search.journal import quiet_optuna
+from mobinas.search.journal import IDENTITY_KEY, check_identity, quiet_optuna
 from mobinas.search.queue import STATE_KEY
 from mobinas.search.shared import WORK_KEY, Shared, led, opened
 
@@ -22,16 +23,20 @@ _POLL_S = 0.5
 
 
 @contextmanager
-def announced(storage: str | Path, job: str, artifacts: str | None = None) -> Iterator[None]:
+def announced(
+    storage: str | Path, job: str, identity: Mapping[str, Any], artifacts: str | None = None
+) -> Iterator[None]:
     """Tells workers that a job runs, for the duration of the context.
 
     Args:
-        storage: Of its parts.
+        storage: URL or path.
         job: Its name.
+        identity: Plain data that must be the same once a part of the job has begun.
         artifacts: Where its files lie; who joins tries it at once, not when the first part begins.
 
     Raises:
-        SearchError: The storage cannot be used, another process runs this job, or a search has its name.
+        SearchError: The storage cannot be used, another process runs this job, or another job or a search
+            has its name.
     """
     problem: Exception | None = None
     with opened(storage, job) as shared, led(shared, job):
@@ -40,6 +45,9 @@ def announced(storage: str | Path, job: str, artifacts: str | None = None) -> It
             study = optuna.create_study(storage=shared.storage, study_name=job, load_if_exists=True)
             if job in known and "parts" not in study.user_attrs.get(WORK_KEY, {"parts": True}):
                 raise SearchError(f"study '{job}' in {shared.where} is a single search; take another --study")
+            if any(name.startswith(f"{job}/") for name in known) and IDENTITY_KEY in study.user_attrs:
+                check_identity(f"--study {job} in {shared.where}", study.user_attrs[IDENTITY_KEY], identity)
+            study.set_user_attr(IDENTITY_KEY, dict(identity))
             for name in _running_parts(shared, job):  # of a job that was killed
                 optuna.load_study(study_name=name, storage=shared.storage).set_user_attr(STATE_KEY, "ended")
             place = {} if artifacts is None else {"artifacts": artifacts}

@@ -46,6 +46,12 @@ class Tried:
         return sorted(found, key=lambda trial: trial.state == TrialState.WAITING)
 
     @property
+    def standing(self) -> FrozenTrial:
+        """The result; without one, what is open, or what `Queue.settle` is going to put again."""
+        result_or_open = self.result or next(iter(self.open), None)
+        return result_or_open or _again(self.trials[0], TrialState.WAITING)
+
+    @property
     def begun(self) -> int:
         """How often an evaluation began and was not given back on purpose."""
         attrs = [trial.user_attrs for trial in self.trials]
@@ -114,12 +120,12 @@ class Queue:
         return found
 
     def trials(self) -> list[FrozenTrial]:
-        """For each number its result, or its latest trial."""
+        """For each number its result, or a trial that has not ended."""
         found = self._by_number()
         for number, tried in found.items():
             if tried.result:
                 self._settled[number] = tried.result
-        return [found[number].result or found[number].trials[-1] for number in sorted(found)]
+        return [found[number].standing for number in sorted(found)]
 
     def add(self, trial: FrozenTrial) -> None:
         """Puts a trial under the next number: to wait for a worker, or ended already."""

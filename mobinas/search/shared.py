@@ -1,6 +1,8 @@
 """Where a search is kept that several processes work on: who leads, who claims, who is alive."""
 
 import contextlib
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,10 +17,42 @@ from mobinas.search.journal import quiet_optuna
 
 WORKER_KEY = "mobinas:worker"
 WORK_KEY = "mobinas:work"
+# As paths, these would show passwords: libpq's key=value form, and URLs without a slash or their scheme.
+_KEY_VALUE = re.compile(r"(^|\s)(host|hostaddr|port|user|password|dbname|service)\s*=")
+_TORN_URL = re.compile(r"postgres[\w+]*(:|/.*@)|(//)?[^/]*:.*@")
+
+
+_RETRY_S = 0.5
 
 
 def unsaid(_text: str) -> None:
     """Tells nobody."""
+
+
+class Wait:
+    """Patience with what is not there yet: a server, a file, a study.
+
+    Attributes:
+        waited: For the end of a message: how long it was; empty where nothing was waited for.
+    """
+
+    def __init__(self, seconds: float = 0.0, say: Callable[[str], None] = unsaid) -> None:
+        """The time begins now; `say` is told each problem when its waiting begins."""
+        self.waited = ""
+        self._seconds, self._say = seconds, say
+        self._until = time.monotonic() + seconds
+        self._told = ""
+
+    def goes_on(self, problem: str) -> bool:
+        """Waits a moment; tells whether to try again."""
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            return False
+        if problem != self._told:
+            self._say(f"waiting up to {self._seconds:.0f} s: {problem}")
+            self._told, self.waited = problem, f" (waited {self._seconds:.0f} s)"
+        time.sleep(min(_RETRY_S, left_s))
+        return True
 
 
 class Lock(Protocol):
@@ -82,10 +116,26 @@ class Shared(Protocol):
         ...
 
 
+def check_storage(storage: str | Path) -> None:
+    """Refuses what is neither a file's path nor a database's URL.
+
+    Raises:
+        SearchError: The text shows nothing that could be a password.
+    """
+    text = str(storage)
+    if _KEY_VALUE.search(text) or ("://" not in text and _TORN_URL.match(text)):
+        raise SearchError(
+            "the storage looks like a database's address, but is no URL; write it like "
+            "postgresql://user:password@host:5432/database"
+        )
+    if "://" in text:
+        from mobinas.search.shared_database import parse_url
+
+        parse_url(text)
+
+
 @contextmanager
-def opened(
-    storage: str | Path, study: str, wait_s: float = 0.0, say: Callable[[str], None] = unsaid
-) -> Iterator[Shared]:
+def opened(storage: str | Path, study: str, wait: Wait | None = None) -> Iterator[Shared]:
     """Opens a database by its URL, or a journal file by its path, for the duration of the context.
 
     What the storage raises becomes one line; nothing is chained to it that could show a password.
@@ -93,20 +143,22 @@ def opened(
     Args:
         storage: URL or path.
         study: The study's name.
-        wait_s: So long for a server that does not run yet.
-        say: Told when it waits.
+        wait: For a server or a file that is not there yet; without, a missing file is made.
 
     Raises:
         SearchError: It cannot be reached or used.
         RunFolderError: The file cannot be read or written.
     """
+    check_storage(storage)
     if "://" in str(storage):
         from mobinas.search.shared_database import SharedDatabase
 
-        shared: Shared = SharedDatabase(str(storage), study, wait_s, say)
+        shared: Shared = SharedDatabase(str(storage), study, wait or Wait())
     else:
         from mobinas.search.shared_journal import SharedJournal
 
+        if wait is not None:
+            _wait_for_file(Path(storage), wait)
         shared = SharedJournal(Path(storage), study)
     problem: MobinasError
     try:
@@ -119,6 +171,13 @@ def opened(
     finally:
         shared.close()
     raise problem
+
+
+def _wait_for_file(path: Path, wait: Wait) -> None:
+    while not path.exists():
+        problem = f"there is no file {path}; begin the search, or check the path"
+        if not wait.goes_on(problem):
+            raise SearchError(problem + wait.waited)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ them with the connection of a process that dies.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from mobinas.errors import SearchError
 from mobinas.search.journal import quiet_optuna
+from mobinas.search.shared import Wait
 
 HEARTBEAT_S = 10
 GRACE_S = 30
@@ -27,7 +28,6 @@ _PATIENCE_S = 120.0
 # A machine that vanishes closes no connection; the server asks after 10 s and frees its locks after 25 s.
 _KEEPALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 _INSTALL = "pip install 'mobinas[cluster]'"
-_RETRY_S = 0.5
 # What libpq and the server say of a server that is down, begins or ends; all else will not mend itself.
 _MAY_PASS = (
     "refused",
@@ -129,39 +129,33 @@ class SharedDatabase:
 
     failures: tuple[type[Exception], ...] = (StorageInternalError,)
 
-    def __init__(self, url: str, study: str, wait_s: float, say: Callable[[str], None]) -> None:
+    def __init__(self, url: str, study: str, wait: Wait) -> None:
         """Connects, and makes Optuna's tables where there are none.
 
         Args:
             url: Of the database.
             study: Its name.
-            wait_s: So long for a server that does not run yet.
-            say: Told when it waits.
+            wait: For a server that does not run yet.
 
         Raises:
             SearchError: No PostgreSQL URL, no driver, no connection, or tables of another Optuna.
         """
         self.address = url
-        parsed = _parse(url)
-        self.where = parsed.render_as_string(hide_password=True)
-        self.storage = self._open(parsed.render_as_string(hide_password=False), wait_s, say)
+        parsed = parse_url(url)
+        self.where = _shown(parsed)
+        self.storage = self._open(parsed.render_as_string(hide_password=False), wait)
         _wait_for_the_server(self.storage.engine)
         self.claiming = AdvisoryLock(self.storage.engine, study, "claiming")
         self.leading = AdvisoryLock(self.storage.engine, study, "leading")
 
-    def _open(self, url: str, wait_s: float, say: Callable[[str], None]) -> _Storage:
-        until, waited = time.monotonic() + wait_s, ""
+    def _open(self, url: str, wait: Wait) -> _Storage:
         while True:
             storage, problem, may_pass = self._tried(url)
             if storage is not None:
                 return storage
-            if not may_pass or time.monotonic() >= until:
+            if not (may_pass and wait.goes_on(f"the server of storage {self.where} cannot be reached")):
                 # Outside of the handlers: a chained error could show what holds the password.
-                raise SearchError(f"storage {self.where} {problem}{waited}")
-            if not waited:
-                say(f"storage {self.where} cannot be reached; waiting up to {wait_s:.0f} s for its server")
-                waited = f" (waited {wait_s:.0f} s)"
-            time.sleep(min(_RETRY_S, max(0.0, until - time.monotonic())))
+                raise SearchError(f"storage {self.where} {problem}{wait.waited}")
 
     def _tried(self, url: str) -> tuple[_Storage | None, str, bool]:
         """The storage, or what is wrong and whether that may pass."""
@@ -218,7 +212,12 @@ class SharedDatabase:
         self.storage.engine.dispose()
 
 
-def _parse(url: str) -> Any:
+def parse_url(url: str) -> Any:
+    """SQLAlchemy's, with the one driver that there is.
+
+    Raises:
+        SearchError: It is no PostgreSQL URL; the text shows nothing of it but the scheme.
+    """
     try:
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import ArgumentError
@@ -234,7 +233,14 @@ def _parse(url: str) -> Any:
             f"storage '{scheme}://...' is no PostgreSQL URL; write it like "
             "postgresql://user:password@host:5432/database, or give a file's path"
         )
+    if url.count("@") > (parsed.username is not None):
+        raise SearchError("storage 'postgresql://...' has an @ too many; write @ in a password as %40")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def _shown(url: Any) -> str:
+    """Without its password, and without options, where one may stand, too."""
+    return str(url.create("postgresql", url.username, None, url.host, url.port, url.database))
 
 
 def _first_line(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_nam
 from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
-from mobinas.search.shared import led, opened
+from mobinas.search.shared import check_storage, led, opened
 from mobinas.search.stopping import StopRule
 
 SCHEMA = 1
@@ -107,6 +107,8 @@ def pareto_search(
         RunFolderError: The storage cannot be written.
         ArtifactError: A file cannot be stored or read.
     """
+    if storage is not None:
+        check_storage(storage)
     axes = check_objectives(objectives)
     bounds = parse_constraints(constraints)
     _check_settings(axes, bounds, n_trials, n_start, sampler, prefilter is not None)
@@ -119,7 +121,7 @@ def pareto_search(
             raise SearchError("retry_failed is for a search with workers; add workers=1, or leave it out")
         return _alone(asked, evaluate, storage, *budget)
     count = 1 if workers is None else workers
-    _check_workers(count, tries, storage, stop_below)
+    _check_workers(count, tries, storage)
     if files and place is None:
         raise SearchError("files for workers need a place: artifacts='FOLDER' or 's3://bucket/prefix'")
     where = (str(storage), study, count, tries, retry_failed)
@@ -200,18 +202,18 @@ def _with_workers(
         queue = open_queue(shared, study, asked.axes, identity, work, asked.files, retry_failed)
         search, proposer = asked.begun(queue)
         with queue.ending(), local_workers(shared.address, study, count) as processes:
-            lead = Lead(shared, queue, search.record, proposer, asked.bounds, processes, tries)
+            lead = Lead(
+                shared, queue, search.record, proposer, asked.bounds, processes, search.converged, tries
+            )
             exhausted = lead.run(n_trials, timeout_s, progress)
         return search.result(exhausted)
 
 
-def _check_workers(count: int, tries: int, storage: Path | str | None, stop_below: float | None) -> None:
+def _check_workers(count: int, tries: int, storage: Path | str | None) -> None:
     if storage is None:
         raise SearchError("workers need a storage: a file's path, or postgresql://...")
     if count < 0:
         raise SearchError(f"workers is {count}; it must be 0 or more")
-    if stop_below is not None:
-        raise SearchError("stop_below is for a search without workers; leave one of the two out")
     if tries < 1:
         raise SearchError(f"tries is {tries}; it must be at least 1")
 
@@ -284,7 +286,7 @@ class _Search(Generic[C]):
         while (done := self.record.count("evaluated", "failed")) < n_trials:
             if timeout_s is not None and time.monotonic() - began >= timeout_s:
                 return False
-            if self._converged():
+            if self.converged():
                 return False
             proposal = proposer.next()
             if proposal is None:
@@ -307,7 +309,8 @@ class _Search(Generic[C]):
                 f"{type(error).__name__}: {error}"
             ) from error
 
-    def _converged(self) -> bool:
+    def converged(self) -> bool:
+        """Whether one more evaluation is expected to add too little."""
         if self.stop is None:
             return False
         return self.stop.holds(list(self.record.evaluations("evaluated", "failed")), self.axes)
@@ -330,4 +333,4 @@ class _Search(Generic[C]):
         history = tuple(self.record.evaluations("evaluated", "failed"))
         rejected = tuple(self.record.evaluations("rejected"))
         front = ParetoFront.of(history, self.axes)
-        return SearchResult(self.axes, front, history, rejected, exhausted, self._converged())
+        return SearchResult(self.axes, front, history, rejected, exhausted, self.converged())

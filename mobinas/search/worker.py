@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -30,15 +30,28 @@ from mobinas.search.judging import Judge
 from mobinas.search.parts import work_on_parts
 from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
 from mobinas.search.record import stamp
-from mobinas.search.shared import WORK_KEY, WORKER_KEY, Shared, opened, unsaid
+from mobinas.search.shared import WORK_KEY, WORKER_KEY, Shared, Wait, opened, unsaid
 from mobinas.search.space_file import space_from_json
 
 WAIT_S = 120.0
+_ENDED = "the search has ended"
 _POLLS_S = (0.02, 0.5)
 
 
 class _NotMine(Exception):
     """The study gave this worker nothing that is surely its own."""
+
+
+class Worked(NamedTuple):
+    """What a worker has done.
+
+    Attributes:
+        evaluations: Their number.
+        why: Why it ended.
+    """
+
+    evaluations: int
+    why: str
 
 
 def worker_name() -> str:
@@ -55,7 +68,7 @@ def work(
     wait_s: float = WAIT_S,
     say: Callable[[str], None] = unsaid,
     artifacts: str | Path | None = None,
-) -> int:
+) -> Worked:
     """Evaluates candidates of a search until it ends.
 
     Args:
@@ -63,59 +76,63 @@ def work(
         study: The study's name.
         parent: A process of this machine without which there is no work.
         idle_s: Ends after so many seconds without anything to do.
-        wait_s: So long for a server that does not run yet.
+        wait_s: So long for a server that does not run, or a search that has not begun yet.
         say: Told when it waits.
         artifacts: Where this machine finds the place for files, if not where the search does.
 
     Returns:
-        The number of candidates evaluated.
+        How many candidates it has evaluated, and why it ended.
 
     Raises:
         SearchError: A storage that cannot be used or has no such study, a study of another version, or an
             evaluate function that cannot be imported or answers what cannot be meant.
         ArtifactError: Files of the search cannot be read or written here.
     """
+    wait = Wait(wait_s, say)
     with (
-        opened(storage, study, wait_s, say) as shared,
+        opened(storage, study, wait) as shared,
         tempfile.TemporaryDirectory(prefix="mobinas-worker-") as folder,
     ):
-        found = load_shared_study(shared, study)
-        stored = _checked_work(found, shared.where)
+        found = load_shared_study(shared, study, wait)
+        stored = _checked_work(found)
         patience = _Patience(parent, idle_s)
         if "parts" in stored:
             if "artifacts" in stored:
                 Artifacts(artifacts or stored["artifacts"], attempts=QUICK).check()
 
             def join(part: str) -> int:
-                return work(storage, part, parent=parent, idle_s=idle_s, wait_s=wait_s, artifacts=artifacts)
+                worked = work(storage, part, parent=parent, idle_s=idle_s, wait_s=wait_s, artifacts=artifacts)
+                return worked.evaluations
 
-            return work_on_parts(shared, found, join, patience.lasts)
+            return Worked(work_on_parts(shared, found, join, patience.lasts), patience.over or _ENDED)
         worker: _Worker[Any] = _Worker.of(shared, found, stored, _files(stored, artifacts, Path(folder)))
         with shared.working(worker.name):
-            return worker.run(patience)
+            return Worked(worker.run(patience), patience.over or _ENDED)
 
 
-def load_shared_study(shared: Shared, name: str) -> Study:
-    """The study of this name.
+def load_shared_study(shared: Shared, name: str, wait: Wait | None = None) -> Study:
+    """The study of this name, once it has work.
 
     Raises:
         SearchError: There is none.
     """
-    with quiet_optuna():
-        known = optuna.get_all_study_names(shared.storage)
-        if name not in known:
-            hint = did_you_mean(name, known) if known else ""
-            raise SearchError(
-                f"{shared.where} holds no study '{name}'{hint}; begin it with pareto_search, or "
-                "'mobinas run --study'"
-            )
-        return optuna.load_study(study_name=name, storage=shared.storage, sampler=RandomSampler())
+    wait = wait or Wait()
+    while True:
+        with quiet_optuna():
+            known = {s.study_name for s in shared.storage.get_all_studies() if WORK_KEY in s.user_attrs}
+            if name in known:
+                return optuna.load_study(study_name=name, storage=shared.storage, sampler=RandomSampler())
+        hint = did_you_mean(name, known) if known else ""
+        problem = (
+            f"{shared.where} holds no study '{name}' for workers; begin it with "
+            f"pareto_search(..., workers=1), or 'mobinas run --study'{hint}"
+        )
+        if not wait.goes_on(problem):
+            raise SearchError(problem + wait.waited)
 
 
-def _checked_work(study: Study, where: str) -> Mapping[str, Any]:
-    stored = study.user_attrs.get(WORK_KEY)
-    if stored is None:
-        raise SearchError(f"study '{study.study_name}' in {where} was not begun with workers; use another")
+def _checked_work(study: Study) -> Mapping[str, Any]:
+    stored = study.user_attrs[WORK_KEY]
     if stored["version"] != mobinas.__version__:
         raise SearchError(
             f"study '{study.study_name}' is of mobinas {stored['version']}, this is {mobinas.__version__}; "
@@ -134,18 +151,28 @@ def _files(stored: Mapping[str, Any], artifacts: str | Path | None, folder: Path
 
 @dataclass(slots=True)
 class _Patience:
-    """How long a worker stays."""
+    """How long a worker stays.
+
+    Attributes:
+        parent: A process without which there is no work.
+        idle_s: So long without work.
+        over: Why it does not stay; empty as long as it does.
+    """
 
     parent: int | None
     idle_s: float | None
+    over: str = ""
     _busy: float = field(default_factory=time.monotonic)
 
     def lasts(self, worked: bool) -> bool:
         """Whether to go on, after it had work just now or not."""
         if worked:
             self._busy = time.monotonic()
-        idle = self.idle_s is not None and time.monotonic() - self._busy > self.idle_s
-        return not idle and (self.parent is None or os.getppid() == self.parent)
+        if self.idle_s is not None and time.monotonic() - self._busy > self.idle_s:
+            self.over = f"no work for {self.idle_s:.3g} s, though the search has not ended"
+        elif self.parent not in (None, os.getppid()):
+            self.over = "the process that started it is gone"
+        return not self.over
 
 
 @dataclass(slots=True)

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import postgres
 import pytest
 import s3_server
 import torch
+from worker_job import AXES, SPACE
 
+from mobinas import cli
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import published
-from mobinas.cli import app
 from mobinas.config import JobConfig, dump_toml, load_config
 from mobinas.errors import ArtifactError, ConfigError, DataError, SearchError, TrainingError
 from mobinas.metrics.front import ParetoFront
@@ -31,6 +34,7 @@ from mobinas.pipeline.load import images_of
 from mobinas.progress import silent
 from mobinas.search.artifacts import Artifacts, Files
 from mobinas.search.choice_space import Choices
+from mobinas.search.study import pareto_search
 
 ALIKE = ("--set", "search.sampler=random")  # proposals that do not depend on the order of answers
 
@@ -224,25 +228,36 @@ def test_a_stopped_search_ends_the_job() -> None:
     with pytest.raises(KeyboardInterrupt):
         check_complete(found, 1)
     check_complete(found, 0)
+    check_complete(replace(found, converged=True), 1)
 
 
-@pytest.mark.parametrize("options", [["--study", "x"], ["--artifacts", "y"]])
+@pytest.mark.parametrize(
+    "options", [["--study", "x"], ["--artifacts", "y"], ["--storage", "z"], ["--workers", "3"]]
+)
 def test_half_a_place_is_refused(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOBINAS_STORAGE", raising=False)
     with pytest.raises(ConfigError, match="needs --study, --artifacts, and --storage"):
-        app(["run", "smoke", *options], standalone_mode=False)
+        cli.app(["run", "smoke", *options], standalone_mode=False)
+    monkeypatch.setenv("MOBINAS_STORAGE", "postgresql://host/of-other-jobs")
+    assert cli._cluster(None, os.environ["MOBINAS_STORAGE"], None, None) is None
 
 
 def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:
     cluster = Cluster(str(tmp_path / "study"), str(tmp_path / "files"), "job")
-    with cluster.announced(), pytest.raises(SearchError, match="is being run by another process"):
-        run(load_config("smoke"), tmp_path / "run", cluster=cluster)
+    config = load_config("smoke")
+    with cluster.announced(config):
+        with pytest.raises(SearchError, match="is being run by another process"):
+            run(config, tmp_path / "run", cluster=cluster)
+        part: dict[str, Any] = {**cluster.part("front"), "workers": 0, "sampler": "random", "timeout_s": 0.0}
+        pareto_search(SPACE, "worker_job:evaluate", AXES, n_trials=1, **part)
+    refused = pytest.raises(SearchError, match=r"--study job in .* another search: its seed is 0, not 7")
+    with refused, cluster.announced(load_config("smoke", {"seed": 7})):
+        pass
+    with cluster.announced(load_config("smoke", {"train.epochs": 7, "threads": 1})):
+        pass
 
 
 def test_what_would_fail_late_fails_at_once(tmp_path: Path) -> None:
     cluster = Cluster(str(tmp_path / "study"), "/dev/null/files", "job")
     with pytest.raises(ArtifactError, match="cannot make the folder"):
         run(load_config("smoke"), tmp_path / "run", cluster=cluster)
-    config = load_config("smoke", {"search.stop_below": 0.01})
-    with pytest.raises(ConfigError, match=r"search.stop_below is for a job without workers"):
-        run(config, tmp_path / "run", cluster=cluster)

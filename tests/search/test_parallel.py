@@ -73,6 +73,37 @@ def test_a_journal_survives_a_killed_worker_and_a_stop(
     assert same(found)
 
 
+@pytest.fixture(params=["journal", pytest.param("database", marks=pytest.mark.slow)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "journal":
+        return str(tmp_path / "study")
+    return str(request.getfixturevalue("server").url())
+
+
+def test_a_search_continues_however_it_ended(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(done: int, _total: int, _text: str) -> None:
+        if done % 3 == 0:
+            raise KeyboardInterrupt
+
+    def search_on(**options: Any) -> SearchResult[Any]:
+        return search(storage, workers=1, study="ended", **options)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("JOB_S", "0.2")
+        early = search_on(progress=stop)  # a worker is in the midst of an evaluation
+        late = search_on(timeout_s=1)
+    assert 3 == len(early.history) <= len(late.history) < N
+    assert set(digests(early)) <= set(digests(late))
+    with pytest.raises(SearchError, match="is nan"):
+        search_on(evaluate="worker_job:unfinite")
+    with pytest.raises(SearchError, match="5 evaluations in a row failed"):
+        search_on(evaluate="worker_job:failing")
+    found, alone = search_on(), search()
+    assert digests(found) == digests(alone)
+    assert 5 <= sum(bool(e.error) for e in found.history) <= 7
+    assert all(e.error or e == same for e, same in zip(found.history, alone.history, strict=True))
+
+
 def test_a_database_survives_a_killed_worker(
     server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,9 +113,20 @@ def test_a_database_survives_a_killed_worker(
     assert same(found, n_trials=4)
 
 
-def test_a_deadly_candidate_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_by_workers_stops_where_it_has_found_enough(tmp_path: Path) -> None:
+    options = {"n_trials": 200, "n_start": 4, "stop_below": 0.02}
+    found = search(tmp_path / "study", workers=1, **options)
+    assert found.converged and 24 <= len(found.history) < 200
+    again = search(tmp_path / "study", workers=0, **options)
+    assert again.converged and digests(again) == digests(found)
+
+
+@pytest.mark.parametrize("how", ["kill", "exit"])
+def test_a_deadly_candidate_counts_as_failed(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DEADLY", str(tmp_path))
-    monkeypatch.setenv("ALWAYS", "1")
+    monkeypatch.setenv("ALWAYS", how)
     found = search(tmp_path / "study", workers=1, n_trials=6, tries=2)
     errors = {e.candidate["x0"]: e.error for e in found.history}
     assert errors.pop(3) == "its worker died 2 times"
@@ -115,16 +157,27 @@ def test_an_answer_that_cannot_be_meant_ends_the_search(tmp_path: Path) -> None:
         ({"retry_failed": True, "workers": None}, "retry_failed is for a search with workers"),
         ({"storage": None}, "workers need a storage"),
         ({"storage": "mysql://root:s3cret-word@localhost/x"}, "'mysql://...' is no PostgreSQL URL"),
-        ({"storage": "postgresql://u:s3cret-word@127.0.0.1:1/x"}, r"u:\*\*\*@.* cannot be used: .*refused"),
+        ({"storage": "sqlite:///x.db", "evaluate": lambda c: evaluate(c)}, "is no PostgreSQL URL"),
+        ({"storage": "postgresql://u:s3cret-word@127.0.0.1:1/x"}, "l://u@127.0.0.1:1/x cannot be .*refused"),
+        ({"storage": "postgresql://u@127.0.0.1:1/x?password=s3cret-word"}, "1:1/x cannot be used: .*refused"),
+        ({"storage": "postgresql://u:pa@s3cret-word@127.0.0.1:1/x"}, "write @ in a password as %40"),
+        ({"storage": "postgresql://u/s3cret-word@127.0.0.1:1/x"}, "write @ in a password as %40"),
+        ({"storage": "postgresql:/u:s3cret-word@127.0.0.1:1/x"}, "looks like a database's address"),
+        ({"storage": "//u:s3cret-word@127.0.0.1:1/x", "workers": None}, "looks like a database's address"),
+        ({"storage": "host=127.0.0.1 password=s3cret-word"}, "looks like a database's address"),
         ({"storage": "postgresql://u:s3cret-word@127.0.0.1:port/x"}, "is no PostgreSQL URL"),
     ],
 )
-def test_bad_input(tmp_path: Path, options: dict[str, Any], text: str) -> None:
+def test_bad_input(
+    tmp_path: Path, options: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     options = {"storage": tmp_path / "study", "workers": 1, **options}
     with pytest.raises(SearchError, match=text) as caught:
         search(**options)
     assert "s3cret-word" not in "".join(traceback.format_exception(caught.value))
     assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_password_is_told_and_never_shown(server: postgres.Postgres) -> None:
@@ -148,19 +201,41 @@ def test_a_worker_waits_for_the_server(server: postgres.Postgres) -> None:
             said.append(text)
             threading.Timer(1, server.start).start()
 
-        assert work(server.url(), "waited", wait_s=60, say=start) == 0
+        assert work(server.url(), "waited", wait_s=60, say=start).evaluations == 0
         assert len(said) == 2
     finally:
         if not server.runs():
             server.start()
 
 
+def test_a_worker_waits_for_the_search(tmp_path: Path) -> None:
+    journal, said = tmp_path / "study", list[str]()
+    with pytest.raises(SearchError, match=r"there is no file .*study; begin the search"):
+        work(journal, "late", wait_s=0)
+    assert not list(tmp_path.iterdir())
+
+    def start(text: str) -> None:
+        said.append(text)
+        for name in {1: ["early"], 2: ["late"]}.get(len(said), ()):
+            threading.Thread(target=search, args=(journal,), kwargs={**given, "study": name}).start()
+
+    given = {"workers": 0, "n_trials": 2}
+    assert work(journal, "late", wait_s=20, say=start) == (2, "the search has ended")
+    assert [text.partition("; ")[0] for text in said[:2]] == [
+        f"waiting up to 20 s: there is no file {journal}",
+        f"waiting up to 20 s: {journal} holds no study 'late' for workers",
+    ]
+    work(journal, "early")
+    with pytest.raises(SearchError, match=r"'mobinas run --study'; did you mean 'early'\?$"):
+        work(journal, "earlie", wait_s=0)
+
+
 def test_what_does_not_belong_together_is_refused(
     server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for storage in (server.url(), str(tmp_path / "study")):
-        with pytest.raises(SearchError, match=r"holds no study 'belong'.*begin it with pareto_search"):
-            work(storage, "belong")
+        with pytest.raises(SearchError, match=r"(holds no study 'belong'.*begin it with|there is no file)"):
+            work(storage, "belong", wait_s=0)
         search(storage, workers=0, study="belong", timeout_s=0.0)
         for change in ({"seed": 6}, {"sampler": "nsga2"}, {"n_start": 3}):
             with pytest.raises(SearchError, match=f"another search: its {next(iter(change))} is"):

@@ -41,15 +41,15 @@ def started(storage: str) -> "subprocess.Popen[str]":
 
 
 def test_one_worker_serves_all_parts_of_a_job(storage: str) -> None:
-    with announced(storage, "job"):
+    with announced(storage, "job", {}):
         worker = started(storage)
         found = [search(storage, f"job/{part}", seed=seed) for seed, part in enumerate("ab")]
     said, _ = worker.communicate(timeout=30)
     assert said == "8 evaluations; the search has ended\n"
     assert [len(result.history) for result in found] == [4, 4]
-    assert work(storage, "job") == 0, "a job that has ended has no work"
-    with announced(storage, "job"):
-        assert work(storage, "job", idle_s=0.1) == 0
+    assert work(storage, "job") == (0, "the search has ended")
+    with announced(storage, "job", {}):
+        assert work(storage, "job", idle_s=0.1) == (0, "no work for 0.1 s, though the search has not ended")
 
 
 def test_parts_of_a_killed_job_hold_no_worker(tmp_path: Path) -> None:
@@ -58,22 +58,22 @@ def test_parts_of_a_killed_job_hold_no_worker(tmp_path: Path) -> None:
     search(storage, "job/a", timeout_s=0.0)
     with opened(storage, "job/a") as shared:
         load_shared_study(shared, "job/a").set_user_attr(STATE_KEY, "running")
-    with announced(storage, "job"):
-        assert work(storage, "job", idle_s=0.1) == 0
+    with announced(storage, "job", {}):
+        assert work(storage, "job", idle_s=0.1).evaluations == 0
 
 
 def test_one_job_a_name(tmp_path: Path) -> None:
     storage = str(tmp_path / "study")
     with (
-        announced(storage, "job"),
+        announced(storage, "job", {}),
         pytest.raises(SearchError, match="is being run by another process"),
-        announced(storage, "job"),
+        announced(storage, "job", {}),
     ):
         pass
     search(storage, "single", timeout_s=0.0)
     with (
         pytest.raises(SearchError, match=r"'single' in .* is a single search; take another --study"),
-        announced(storage, "single"),
+        announced(storage, "single", {}),
     ):
         pass
 

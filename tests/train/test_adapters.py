@@ -283,10 +283,12 @@ def test_images_of_various_sizes_need_a_size(tmp_path: Path) -> None:
         ("d.py:broken", "failed with ZeroDivisionError: division by zero"),
         ("d.py:arays", "has no function 'arays'; did you mean 'arrays'"),
         ("gone.py:arrays", "cannot import"),
+        ("leaves.py:arrays", r"cannot import .* \(SystemExit: 3\)"),
     ],
 )
 def test_bad_functions(spec: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "d.py").write_text(MODULE)
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(DataError, match=message):
         load_data(f"{tmp_path}/{spec}")
 
