@@ -26,28 +26,48 @@ STUDY_NAME = "mobinas"
 IDENTITY_KEY = "mobinas:identity"
 
 
-class _KernelLock(JournalFileOpenLock):
-    """Freed by the operating system when its holder dies; Optuna's own waits 30 s for a dead one."""
+class FileLock(JournalFileOpenLock):
+    """A lock that the operating system frees when its holder dies; Optuna's own waits 30 s for a dead one."""
 
-    _handle: int | None = None
+    def __init__(self, path: Path) -> None:
+        """The file is made when the lock is acquired."""
+        self._path = path
+        self._handle: int | None = None
 
-    def acquire(self) -> bool:
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Takes it; without waiting, tells whether it could be had."""
         import fcntl
 
-        self._handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        except BaseException:
+            os.close(handle)
+            raise
+        self._handle = handle
         return True
 
+    def held(self) -> bool:
+        """Whether it is held."""
+        return self._handle is not None
+
     def release(self) -> None:
+        """Gives it back."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
 
+def _has_file_locks() -> bool:
+    return importlib.util.find_spec("fcntl") is not None  # Unix
+
+
 def file_lock(path: Path) -> JournalFileOpenLock:
     """A lock for the journal; on systems that can, one that no dead process holds."""
-    on_windows = importlib.util.find_spec("fcntl") is None
-    return JournalFileOpenLock(str(path)) if on_windows else _KernelLock(str(path))
+    return FileLock(Path(f"{path}.lock")) if _has_file_locks() else JournalFileOpenLock(str(path))
 
 
 @contextlib.contextmanager
@@ -102,8 +122,32 @@ def reading(path: Path) -> Iterator[None]:
         raise RunFolderError(f"cannot open study file {path}: {error.strerror}") from error
 
 
+@contextlib.contextmanager
+def open_journal(
+    path: Path, objectives: Sequence[Objective], identity: Mapping[str, Any]
+) -> Iterator["Journal"]:
+    """The stored study of a search, for the duration of the context; one process at a time may.
+
+    Raises:
+        SearchError: Another process does, or as `Journal`.
+        RunFolderError: The file cannot be read or written.
+    """
+    leading = FileLock(path.with_name(path.name + ".leading"))
+    with reading(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        alone = not _has_file_locks() or leading.acquire(wait=False)
+    if not alone:
+        raise SearchError(
+            f"the search in {path} is being run by another process; wait for it, or take another storage"
+        )
+    try:
+        yield Journal(path, objectives, identity)
+    finally:
+        leading.release()
+
+
 class Journal:
-    """The stored study of one search."""
+    """The stored study of one search, see `open_journal`."""
 
     def __init__(self, path: Path, objectives: Sequence[Objective], identity: Mapping[str, Any]) -> None:
         """Opens or makes the file.
@@ -119,7 +163,6 @@ class Journal:
         """
         self._path = path
         with reading(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             cut_torn_line(path)
             storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
             known = {study.study_name: study for study in storage.get_all_studies()}

@@ -99,7 +99,7 @@ class Record(Generic[C]):
         """Reads what the store holds.
 
         Raises:
-            SearchError: A stored trial is not of this search.
+            SearchError: A stored trial is not of this search, or repeats another.
         """
         self._space = space
         self._objectives = objectives
@@ -110,7 +110,13 @@ class Record(Generic[C]):
         for trial in store.trials() if store else ():
             if trial.state.is_finished():
                 self._study.add_trial(trial)
-            self._note(self._entry(trial))
+            entry = self._entry(trial)
+            if entry.evaluation.candidate.digest in self.digests:
+                raise SearchError(
+                    f"trial {trial.number} of the stored study repeats {entry.evaluation.candidate.name}, as "
+                    "two searches at once may have done; use another storage"
+                )
+            self._note(entry)
 
     def ask(self, sampler: BaseSampler, choices: Mapping[str, Any] | None = None) -> tuple[Trial, C]:
         """A new trial and its candidate, with given choices or the sampler's."""

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -18,7 +19,7 @@ from mobinas.search.artifacts import Artifacts, Files, digests_of
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
 from mobinas.search.feasibility import feasibility
-from mobinas.search.journal import STUDY_NAME, Journal
+from mobinas.search.journal import STUDY_NAME, open_journal
 from mobinas.search.judging import Judge, Numbers, checked_values
 from mobinas.search.local_workers import local_workers
 from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_name, open_queue, work_of
@@ -169,12 +170,13 @@ def _alone(
     timeout_s: float | None,
     progress: Progress,
 ) -> SearchResult[C]:
-    identity = asked.identity(SCHEMA)
-    search, proposer = asked.begun(None if storage is None else Journal(Path(storage), asked.axes, identity))
     function = load_function(evaluate, SearchError) if isinstance(evaluate, str) else evaluate
     judge = Judge(function, asked.axes, asked.bounds, asked.files)
-    exhausted = search.run(judge, proposer, n_trials, timeout_s, progress)
-    return search.result(exhausted)
+    place = None if storage is None else Path(storage)
+    with nullcontext() if place is None else open_journal(place, asked.axes, asked.identity(SCHEMA)) as store:
+        search, proposer = asked.begun(store)
+        exhausted = search.run(judge, proposer, n_trials, timeout_s, progress)
+        return search.result(exhausted)
 
 
 def _with_workers(

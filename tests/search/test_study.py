@@ -13,7 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.space import SearchSpace
@@ -25,6 +28,7 @@ from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.search.choice_space import Choices, ChoiceSpace
+from mobinas.search.journal import STUDY_NAME, file_lock
 from mobinas.search.samplers import sampler_names
 from mobinas.search.study import FAILURES_IN_A_ROW, pareto_search
 
@@ -277,6 +281,33 @@ def test_a_torn_last_line_is_forgotten(tmp_path: Path) -> None:
     pareto_search(SMALL, answer, AXES, n_trials=8, n_start=4, storage=storage)
     storage.write_bytes(storage.read_bytes()[:-7])
     assert trace(pareto_search(SMALL, answer, AXES, n_trials=12, n_start=4, storage=storage)) == trace(whole)
+
+
+def test_a_storage_is_searched_by_one_process_at_a_time(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"sampler": "random", "storage": tmp_path / "s"}
+    told: list[str] = []
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        with pytest.raises(SearchError, match="is being run by another process") as refused:
+            pareto_search(SMALL, answer, AXES, n_trials=5, **settings)
+        told.append(str(refused.value))
+        return answer(choices)
+
+    first = pareto_search(SMALL, evaluate, AXES, n_trials=3, **settings)
+    assert len(told) == len(first.history) == 3
+    assert len(pareto_search(SMALL, answer, AXES, n_trials=5, **settings).history) == 5
+
+
+def stored_in(path: Path) -> JournalStorage:
+    return JournalStorage(JournalFileBackend(str(path), file_lock(path)))
+
+
+def test_a_storage_that_holds_a_candidate_twice_is_refused(tmp_path: Path) -> None:
+    pareto_search(SMALL, answer, AXES, n_trials=3, storage=tmp_path / "s")
+    study = optuna.load_study(study_name=STUDY_NAME, storage=stored_in(tmp_path / "s"))
+    study.add_trial(study.trials[1])
+    with pytest.raises(SearchError, match="trial 3 of the stored study repeats"):
+        pareto_search(SMALL, answer, AXES, n_trials=5, storage=tmp_path / "s")
 
 
 @pytest.mark.parametrize(
