@@ -81,7 +81,7 @@ def each_network(
         files=files,
         **cluster.part(f"{part}-{digest_of(sorted(digests_of(files).items()))[:8]}"),
     )
-    check_complete(found, len(networks))
+    check_complete(found)
     by_name = {names[evaluation.candidate.name]: evaluation for evaluation in found.history}
     for name, evaluation in by_name.items():
         if evaluation.error:

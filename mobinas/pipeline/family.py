@@ -13,6 +13,7 @@ from mobinas.errors import ConfigError, SearchError
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.background import Background, front_panel, front_words
+from mobinas.pipeline.cluster import check_complete
 from mobinas.pipeline.comparisons import Comparisons
 from mobinas.pipeline.confirm import OBJECTIVES, confirm, measure_and_judge, open_test
 from mobinas.pipeline.context import Contender, Job
@@ -96,6 +97,7 @@ def search_family(
             storage=folder.path / STUDY,
             progress=progress,
         )
+        check_complete(result)
         work.finish(result)
     return result
 

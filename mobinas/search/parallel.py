@@ -118,6 +118,7 @@ class Lead(Generic[C]):
         bounds: Hard constraints.
         workers: Of this machine.
         tries: So often the evaluation of one candidate may begin.
+        interrupted: Whether Ctrl-C ended `run`.
     """
 
     shared: Shared
@@ -127,6 +128,7 @@ class Lead(Generic[C]):
     bounds: tuple[Constraint, ...]
     workers: LocalWorkers
     tries: int = TRIES
+    interrupted: bool = False
     _dry: bool = False
     _watched: float = 0.0
 
@@ -144,6 +146,7 @@ class Lead(Generic[C]):
             except self.shared.failures:
                 self._reconnect()
             except KeyboardInterrupt:
+                self.interrupted = True
                 return False
 
     def _turn(self, n_trials: int, late: bool, progress: Progress) -> bool:

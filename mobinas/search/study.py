@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -62,7 +62,8 @@ def pareto_search(
     """Searches a space for the Pareto front of several objectives under hard constraints.
 
     No candidate (by digest) is evaluated twice. Stopped at any moment, the same call on the same storage
-    continues, and ends with the same result as an uninterrupted one (unless a timeout decided).
+    continues, and ends with the same result as an uninterrupted one (unless a timeout decided). Ctrl-C ends a
+    search with what there is, and its result says so.
 
     Args:
         space: A SearchSpace, a ChoiceSpace, or any object of the Space protocol.
@@ -88,7 +89,7 @@ def pareto_search(
             a candidate that breaks a constraint by them is recorded and not evaluated.
         progress: Told after each evaluation.
         workers: So many processes of this machine evaluate, and more may join by ``mobinas worker``;
-            0 leaves all to those. Ctrl-C ends such a search with what there is.
+            0 leaves all to those.
         study: Its name in the storage, where there are workers.
         tries: A candidate whose evaluation killed so many workers counts as failed.
         artifacts: Where files lie that evaluations keep (`attach_file`): a folder
@@ -101,7 +102,8 @@ def pareto_search(
 
     Raises:
         SearchError: Settings that cannot be meant, values that are missing, unexpected or not finite, five
-            failing evaluations in a row, or a storage of another search.
+            failing evaluations in a row, or a storage of another search or that another process searches
+            now. Its `result` is what was found until then.
         Infeasible: No candidate within the constraints was found; the text names the nearest value.
         RunFolderError: The storage cannot be written.
         ArtifactError: A file cannot be stored or read.
@@ -175,8 +177,12 @@ def _alone(
     place = None if storage is None else Path(storage)
     with nullcontext() if place is None else open_journal(place, asked.axes, asked.identity(SCHEMA)) as store:
         search, proposer = asked.begun(store)
-        exhausted = search.run(judge, proposer, n_trials, timeout_s, progress)
-        return search.result(exhausted)
+        with search.kept():
+            try:
+                exhausted = search.run(judge, proposer, n_trials, timeout_s, progress)
+            except KeyboardInterrupt:
+                return search.found(interrupted=True)
+            return search.result(exhausted)
 
 
 def _with_workers(
@@ -195,10 +201,11 @@ def _with_workers(
         work = work_of(evaluate, asked.space, asked.axes, asked.bounds)
         queue = open_queue(shared, study, asked.axes, identity, work, asked.files)
         search, proposer = asked.begun(queue)
-        with queue.ending(), local_workers(shared.address, study, count) as processes:
-            lead = Lead(shared, queue, search.record, proposer, asked.bounds, processes, tries)
-            exhausted = lead.run(n_trials, timeout_s, progress)
-        return search.result(exhausted)
+        with search.kept():
+            with queue.ending(), local_workers(shared.address, study, count) as processes:
+                lead = Lead(shared, queue, search.record, proposer, asked.bounds, processes, tries)
+                exhausted = lead.run(n_trials, timeout_s, progress)
+            return search.found(interrupted=True) if lead.interrupted else search.result(exhausted)
 
 
 def _check_workers(count: int, tries: int, storage: Path | str | None, stop_below: float | None) -> None:
@@ -323,7 +330,21 @@ class _Search(Generic[C]):
     def result(self, exhausted: bool) -> SearchResult[C]:
         """What was found; raises Infeasible where nothing meets the constraints."""
         self._check_feasible()
+        return self.found(exhausted=exhausted)
+
+    def found(self, *, exhausted: bool = False, interrupted: bool = False) -> SearchResult[C]:
+        """What there is, feasible or not."""
         history = tuple(self.record.evaluations("evaluated", "failed"))
         rejected = tuple(self.record.evaluations("rejected"))
         front = ParetoFront.of(history, self.axes)
-        return SearchResult(self.axes, front, history, rejected, exhausted, self._converged())
+        converged = self._converged()
+        return SearchResult(self.axes, front, history, rejected, exhausted, converged, interrupted)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Gives errors what was found before them."""
+        try:
+            yield
+        except SearchError as error:
+            error.result = self.found()
+            raise

@@ -63,7 +63,7 @@ def test_a_journal_survives_a_killed_worker_and_a_stop(
             raise KeyboardInterrupt
 
     part = search(tmp_path / "study", workers=2, progress=stop)
-    assert 7 <= len(part.history) < N, "Ctrl-C ends with what there is"
+    assert 7 <= len(part.history) < N and part.interrupted, "Ctrl-C ends with what there is"
     monkeypatch.setenv("DEADLY", str(tmp_path))
     found = search(tmp_path / "study", workers=2)
     killed = [e for e in found.history[9:] if e.candidate["x0"] == 3]

@@ -368,6 +368,54 @@ def test_a_timeout_ends_with_what_there_is() -> None:
     assert not result.exhausted
 
 
+def test_ctrl_c_ends_with_what_there_is(tmp_path: Path) -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        if len(told) == 6:
+            signal.raise_signal(signal.SIGINT)
+        told.append(choices.digest)
+        return answer(choices)
+
+    options: dict[str, Any] = {"n_start": 4, "n_trials": 9}
+    for storage in (None, tmp_path / "s"):
+        told: list[str] = []
+        stopped = pareto_search(SMALL, evaluate, AXES, **options, storage=storage)
+        assert stopped.interrupted and not stopped.exhausted
+        assert [e.candidate.digest for e in stopped.history] == told
+        assert stopped.front == ParetoFront.of(stopped.history, AXES)
+    whole = pareto_search(SMALL, answer, AXES, **options)
+    continued = pareto_search(SMALL, answer, AXES, **options, storage=tmp_path / "s")
+    assert trace(continued) == trace(whole)
+    assert not continued.interrupted
+
+
+def test_ctrl_c_before_anything_feasible_is_no_verdict() -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        return answer(choices)
+
+    bounds = {"accuracy": ">= 9"}
+    result = pareto_search(SMALL, evaluate, AXES, n_trials=9, constraints=bounds, n_start=4)
+    assert result.interrupted and result.history == ()
+
+
+@pytest.mark.parametrize(
+    ("late", "constraints", "n"),
+    [({"accuracy": float("nan")}, {}, 6), (None, {}, 6 + FAILURES_IN_A_ROW), ({}, {"accuracy": ">= 9"}, 24)],
+)
+def test_an_error_keeps_what_was_found(late: Any, constraints: dict[str, str], n: int) -> None:
+    told: list[Choices] = []
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        told.append(choices)
+        return answer(choices) if len(told) <= 6 else {**answer(choices), **late}
+
+    with pytest.raises(SearchError) as error:
+        pareto_search(SMALL, evaluate, AXES, n_trials=24, constraints=constraints, n_start=4)
+    assert error.value.result is not None
+    history = error.value.result.history
+    assert [e.candidate for e in history] == told[:n]
+
+
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     pareto_search(SMALL, answer, AXES, n_trials=5, progress=lambda done, total, _: told.append((done, total)))
