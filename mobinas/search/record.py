@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseGASampler, BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -70,8 +70,11 @@ class Directed(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The inner sampler's choices, or none where they are given."""
-        sampled = self._inner.sample_relative(study, trial, search_space)
-        return sampled if self._choices is None else {}
+        if self._choices is None:
+            return self._inner.sample_relative(study, trial, search_space)
+        if isinstance(self._inner, BaseGASampler):
+            self._inner.sample_relative(study, trial, search_space)  # counts the trial in its generation
+        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
