@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseGASampler, BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -187,8 +187,20 @@ class Record(Generic[C]):
 
     def _entry(self, trial: FrozenTrial) -> Entry[C]:
         attrs = trial.user_attrs
+
+        def stored(name: str, options: Sequence[Any]) -> Any:
+            if len(options) == 1:
+                return options[0]
+            offered = trial.distributions[name]
+            if not isinstance(offered, CategoricalDistribution) or list(offered.choices) != list(options):
+                raise SearchError(
+                    f"the stored study is of another space: '{name}' was not one of {list(options)} there; "
+                    "use another storage"
+                )
+            return trial.params[name]
+
         try:
-            candidate = self._space.build(lambda name, options: trial.params.get(name, options[0]))
+            candidate = self._space.build(stored)
             kind: Kind = attrs["mobinas:kind"] if trial.state.is_finished() else "pending"
             values = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
             files = from_json(attrs.get("mobinas:files", ()))

@@ -327,6 +327,34 @@ def test_a_storage_of_another_search_is_refused(tmp_path: Path, change: dict[str
         pareto_search(evaluate=answer, **{**settings, **change})
 
 
+class OwnSpace:
+    """Its fingerprint is that of every other of its class."""
+
+    def __init__(self, *options: int) -> None:
+        self.options = options
+
+    def build(self, choose: Any) -> Choices:
+        return Choices({name: choose(name, self.options) for name in "abcd"})
+
+    def encode(self, candidate: Choices) -> Mapping[str, Any]:
+        return candidate
+
+
+@pytest.mark.parametrize("options", [(0, 1, 2, 3), (0, 2, 1), (0,)])
+def test_a_storage_of_another_space_of_ones_own_is_refused(tmp_path: Path, options: tuple[int, ...]) -> None:
+    def search(*options: int) -> SearchResult[Any]:
+        own = OwnSpace(*options)
+        return pareto_search(
+            own, lambda c: {"sum": sum(c.values())}, (Objective("sum", "maximize"),), n_trials=6, **settings
+        )
+
+    settings: dict[str, Any] = {"sampler": "random", "storage": tmp_path / "s"}
+    search(0, 1, 2)
+    assert len(search(0, 1, 2).history) == 6
+    with pytest.raises(SearchError, match=r"the stored study is of another space|not from this search"):
+        search(*options)
+
+
 @pytest.mark.parametrize("content", ["hello\n", "{}\n", json.dumps({"op_code": 99}) + "\n"])
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "s").write_text(content)
