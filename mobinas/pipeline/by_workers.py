@@ -85,6 +85,7 @@ def each_network(
     by_name = {names[evaluation.candidate.name]: evaluation for evaluation in found.history}
     for name, evaluation in by_name.items():
         if evaluation.error:
-            said = evaluation.error.strip().splitlines()[-1]
-            raise TrainingError(f"training of {name} failed: {said}; after a mend, take another --study")
+            raise TrainingError(
+                f"training of {name} failed: {evaluation.reason}; after a mend, take another --study"
+            )
     return by_name

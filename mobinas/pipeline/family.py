@@ -193,4 +193,4 @@ class _Work:
 
 def _last(result: SearchResult[Choices]) -> str:
     """What the last failure said, in one line."""
-    return next((e.error.strip().splitlines()[-1] for e in reversed(result.history) if e.error), "")
+    return next((e.reason for e in reversed(result.history) if e.error), "")

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mobinas.errors import SearchError
 from mobinas.metrics.evaluation import Value
@@ -46,14 +46,17 @@ def parse_constraints(specs: Mapping[str, BoundSpec] | None) -> tuple[Constraint
     Raises:
         SearchError: A bound of another form, or not finite.
     """
+    if not isinstance(specs, Mapping | None):
+        raise SearchError(f"constraints are {specs!r}; write them like {{'latency_s': '<= 0.008'}}")
     constraints = []
     for name, spec in (specs or {}).items():
         found = _FORM.fullmatch(spec) if isinstance(spec, str) else None
-        relation, number = found.groups() if found else (spec if not isinstance(spec, str) else ("", ""))
+        parts: Any = found.groups() if found else spec
         try:
+            relation, number = parts
             bound = float(number)
         except (TypeError, ValueError):
-            bound = math.nan
+            relation, bound = "", math.nan
         if relation == "<=" and math.isfinite(bound):
             constraints.append(Constraint(name, "<=", bound))
         elif relation == ">=" and math.isfinite(bound):

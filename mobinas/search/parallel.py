@@ -28,7 +28,6 @@ from mobinas.search.shared import WORK_KEY, Shared, fail_dead
 from mobinas.search.space_file import space_to_json
 
 TRIES = 3
-FAILURES_IN_A_ROW = 5
 _TURN_S = 0.05
 _WATCH_EVERY_S = 1.0
 
@@ -163,7 +162,7 @@ class Lead(Generic[C]):
         for number, trial in self.queue.settle(None if late else self.tries):
             entry = self.record.settle(number, trial)
             progress(self.record.count("evaluated", "failed"), n_trials, entry.evaluation.candidate.name)
-            self._check_failures()
+            self.record.check_failures()
         if late:
             self.queue.withdraw_waiting()
             return self.queue.running == 0
@@ -186,15 +185,6 @@ class Lead(Generic[C]):
             else:
                 self.record.reserve(proposal.trial, proposal.candidate, proposal.values)
                 wanted -= 1
-
-    def _check_failures(self) -> None:
-        failed = self.record.trailing("failed", ended=True)
-        if len(failed) >= FAILURES_IN_A_ROW:
-            last = failed[0].evaluation
-            raise SearchError(
-                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({last.candidate.name}) with "
-                f"{last.error.strip().splitlines()[-1]}"
-            )
 
     def _reconnect(self) -> None:
         """Waits for the server, and leads on unless another process does."""

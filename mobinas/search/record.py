@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from mobinas.errors import SearchError
-from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.metrics.evaluation import C, Evaluation, Value, described
 from mobinas.metrics.objective import Objective
 from mobinas.search.artifacts import from_json, name_stored, to_json
 from mobinas.search.choice_space import Space
@@ -22,6 +22,8 @@ from mobinas.search.journal import new_study, quiet_optuna
 
 if TYPE_CHECKING:
     from mobinas.search.proposals import Proposal
+
+FAILURES_IN_A_ROW = 5
 
 Kind = Literal["evaluated", "rejected", "failed", "pending"]
 
@@ -228,6 +230,20 @@ class Record(Generic[C]):
         """
         entries = (e for e in reversed(self.entries) if not (ended and e.kind == "pending"))
         return list(itertools.takewhile(lambda entry: entry.kind == kind, entries))
+
+    def check_failures(self, cause: BaseException | None = None) -> None:
+        """Ends a search whose latest evaluations all failed, the last of them by this cause.
+
+        Raises:
+            SearchError: So many failed in a row.
+        """
+        failed = self.trailing("failed", ended=True)
+        if len(failed) >= FAILURES_IN_A_ROW:
+            last = failed[0].evaluation
+            raise SearchError(
+                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last of {described(last.candidate)} "
+                f"with {last.reason}"
+            ) from cause
 
     def evaluations(self, *kinds: Kind) -> Iterator[Evaluation[C]]:
         """The evaluations of these kinds, in order."""

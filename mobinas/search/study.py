@@ -2,15 +2,16 @@
 
 import random
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic
 
-from mobinas.errors import Infeasible, SearchError, did_you_mean
+from mobinas.errors import Infeasible, MobinasError, SearchError, did_you_mean
 from mobinas.functions import load_function
-from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.metrics.evaluation import C, Evaluation, Value, described
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective, check_objectives
 from mobinas.metrics.result import SearchResult
@@ -22,7 +23,7 @@ from mobinas.search.feasibility import feasibility
 from mobinas.search.journal import STUDY_NAME, open_journal
 from mobinas.search.judging import Judge, Numbers, checked_values
 from mobinas.search.local_workers import local_workers
-from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_name, open_queue, work_of
+from mobinas.search.parallel import TRIES, Lead, function_name, open_queue, work_of
 from mobinas.search.proposals import Proposal, Proposer, nearest
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
@@ -228,8 +229,8 @@ def _check_settings(
     has_prefilter: bool,
 ) -> None:
     for name, number in (("n_trials", n_trials), ("n_start", n_start)):
-        if number < 1:
-            raise SearchError(f"{name} is {number}; it must be at least 1")
+        if not isinstance(number, int) or number < 1:
+            raise SearchError(f"{name} is {number!r}; it must be a whole number of at least 1")
     make_sampler(sampler, 0)
     names = [axis.name for axis in axes]
     for bound in bounds:
@@ -265,7 +266,7 @@ class _Search(Generic[C]):
         """What the prefilter tells, checked."""
         if self.prefilter is None:
             return {}
-        values = checked_values(self.prefilter(candidate), candidate, self.axes)
+        values = checked_values(self._told(self.prefilter, candidate), candidate, self.axes)
         for bound in self.bounds:
             if bound.name not in values and bound.name not in {axis.name for axis in self.axes}:
                 raise SearchError(
@@ -273,6 +274,23 @@ class _Search(Generic[C]):
                     f"{did_you_mean(bound.name, values)}"
                 )
         return values
+
+    def _told(self, prefilter: Callable[[C], Numbers], candidate: C) -> Numbers:
+        try:
+            told = prefilter(candidate)
+        except Infeasible as error:
+            raise SearchError(
+                f"prefilter found {described(candidate)} infeasible ({error}); let evaluate raise "
+                "Infeasible, or return a value that a constraint bounds"
+            ) from error
+        except MobinasError:
+            raise
+        except Exception as error:
+            failed = Evaluation(candidate, error=traceback.format_exc())
+            raise SearchError(f"prefilter failed for {described(candidate)} with {failed.reason}") from error
+        if not isinstance(told, Mapping):
+            raise SearchError(f"prefilter returned {told!r:.80}; return a mapping from name to number")
+        return told
 
     def run(
         self,
@@ -301,14 +319,9 @@ class _Search(Generic[C]):
         return False
 
     def _evaluate(self, judge: Judge[C], proposal: Proposal[C]) -> None:
-        candidate = proposal.candidate
-        kind, evaluation, error = judge(candidate, proposal.values)
+        kind, evaluation, error = judge(proposal.candidate, proposal.values)
         self.record.add(proposal.trial, kind, evaluation, self.bounds)
-        if error is not None and len(self.record.trailing("failed")) >= FAILURES_IN_A_ROW:
-            raise SearchError(
-                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({candidate.name}) with "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        self.record.check_failures(error)
 
     def _converged(self) -> bool:
         if self.stop is None:

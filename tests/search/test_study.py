@@ -29,8 +29,9 @@ from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.search.choice_space import Choices, ChoiceSpace
 from mobinas.search.journal import STUDY_NAME, file_lock
+from mobinas.search.record import FAILURES_IN_A_ROW
 from mobinas.search.samplers import sampler_names
-from mobinas.search.study import FAILURES_IN_A_ROW, pareto_search
+from mobinas.search.study import pareto_search
 
 AXES = (Objective("accuracy", "maximize"), Objective("latency_s", "minimize", "s"))
 SMALL = ChoiceSpace({"a": (0, 1, 2, 3), "b": (0.0, 0.5, 1.0), "c": ("x", "y"), "d": ("only",)})
@@ -177,11 +178,24 @@ def test_failures_in_a_row_end_the_search() -> None:
 
     def evaluate(choices: Choices) -> dict[str, float]:
         calls.append(choices)
-        raise RuntimeError("boom")
+        raise RuntimeError("boom\n  and more")
 
-    with pytest.raises(SearchError, match=r"5 evaluations in a row failed, .* RuntimeError: boom"):
+    with pytest.raises(
+        SearchError, match=r"^5 evaluations in a row failed, the last of .* \(a=.*\) with RuntimeError: boom$"
+    ):
         pareto_search(SMALL, evaluate, AXES, n_trials=24)
     assert len(calls) == FAILURES_IN_A_ROW
+
+
+def test_an_evaluation_that_exits_has_failed() -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        if choices["a"] == 2 and choices["c"] == "x":
+            sys.exit("no more")
+        return answer(choices)
+
+    result = pareto_search(SMALL, evaluate, AXES, n_trials=24, n_start=4)
+    assert [e.reason for e in result.history if e.error] == ["SystemExit: no more"] * 3
+    assert len(result.history) == 24
 
 
 def test_start_draws_the_first_candidates() -> None:
@@ -362,6 +376,10 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> N
         pareto_search(SMALL, answer, AXES, n_trials=3, storage=tmp_path / "s")
 
 
+def refuse() -> dict[str, float]:
+    raise Infeasible("too big")
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -378,16 +396,37 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> N
         ({"sampler": "nsg2"}, "unknown sampler 'nsg2'; did you mean 'nsga2'"),
         ({"n_trials": 0}, "n_trials is 0"),
         ({"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}}, "'accuracy' of .* is nan"),
+        (
+            {"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}},
+            r"\(a=\d, b=[\d.]+, c='[xy]', d='only'\)",
+        ),
         ({"evaluate": lambda c: {**answer(c), "accuracy": None}}, "must be a finite number"),
         ({"evaluate": lambda _: {"accuracy": 1.0}}, "evaluate returned no 'latency_s'"),
         ({"evaluate": lambda c: {**answer(c), "latncy": 1.0}}, "unknown objective 'latncy'; did you mean"),
         ({"prefilter": lambda _: {"params": float("inf")}}, "'params' of .* is inf"),
+        (
+            {"evaluate": lambda _: None},
+            "evaluate returned None; return a mapping like {'accuracy': ..., 'lat",
+        ),
+        ({"evaluate": lambda _: (1.0, 2.0)}, r"evaluate returned \(1.0, 2.0\); return a mapping"),
+        ({"prefilter": lambda _: None}, "prefilter returned None; return a mapping"),
+        ({"prefilter": lambda _: {}["x"]}, r"prefilter failed for \w+ \(a=.*\) with KeyError: 'x'"),
+        ({"prefilter": lambda _: refuse()}, r"prefilter found .* infeasible \(too big\); let"),
+        ({"constraints": {"latency_s": 0.008}}, "'latency_s' is 0.008; write it like"),
+        ({"constraints": {"latency_s": None}}, "'latency_s' is None; write it like"),
+        ({"constraints": {"latency_s": ("<=", 1, 2)}}, "write it like"),
+        ({"constraints": ["latency_s <= 0.008"]}, "write them like {'latency_s': '<= 0.008'}"),
+        ({"objectives": (("accuracy", "maximize"),)}, "must be like Objective"),
+        ({"objectives": ("accuracy",)}, "objective 'accuracy' must be like Objective"),
+        ({"n_trials": "12"}, "n_trials is '12'; it must be a whole number"),
+        ({"n_trials": 2.5}, "n_trials is 2.5; it must be a whole number"),
     ],
 )
-def test_bad_input(change: dict[str, Any], text: str) -> None:
+def test_bad_input_is_one_line(change: dict[str, Any], text: str) -> None:
     settings: dict[str, Any] = {"evaluate": answer, "objectives": AXES, "n_trials": 3}
-    with pytest.raises(SearchError, match=text):
+    with pytest.raises(SearchError, match=text) as error:
         pareto_search(SMALL, **{**settings, **change})
+    assert "\n" not in str(error.value)
 
 
 def test_a_timeout_ends_with_what_there_is() -> None:
