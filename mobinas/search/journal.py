@@ -129,9 +129,11 @@ def open_journal(
     """The stored study of a search, for the duration of the context; one process at a time may.
 
     Raises:
-        SearchError: Another process does, or as `Journal`.
+        SearchError: Another process does, the path is a folder, or as `Journal`.
         RunFolderError: The file cannot be read or written.
     """
+    if path.is_dir():
+        raise SearchError(f"storage {path} is a folder; name a file in it")
     leading = FileLock(path.with_name(path.name + ".leading"))
     with reading(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,10 +167,7 @@ class Journal:
         with reading(path):
             cut_torn_line(path)
             storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
-            known = {study.study_name: study for study in storage.get_all_studies()}
-            if STUDY_NAME in known:
-                stored = known[STUDY_NAME].user_attrs.get(IDENTITY_KEY)
-                check_identity(f"study file {path}", stored, identity)
+            check_identity(f"study file {path}", storage, STUDY_NAME, objectives, identity)
             self._study = new_study(objectives, storage)
             self._study.set_user_attr(IDENTITY_KEY, dict(identity))
 
@@ -190,20 +189,46 @@ class Journal:
             ) from error
 
 
-def check_identity(where: str, stored: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
-    """Refuses the study of another search.
+def check_identity(
+    where: str,
+    storage: BaseStorage,
+    name: str,
+    objectives: Sequence[Objective],
+    wanted: Mapping[str, Any],
+) -> None:
+    """Refuses a study of this name that another search, or other software, has begun.
 
     Raises:
         SearchError: The stored identity differs from the wanted one.
     """
-    if stored is None:  # killed between making the study and naming it: there are no trials yet
+    study = next((study for study in storage.get_all_studies() if study.study_name == name), None)
+    if study is None:
+        return
+    stored = study.user_attrs.get(IDENTITY_KEY)
+    if stored is None:
+        # Ours, if it was killed between making the study and naming it; then there are no trials yet.
+        directions = [direction.name.lower() for direction in study.directions]
+        alike = directions == [objective.direction for objective in objectives]
+        if not alike or storage.get_n_trials(study._study_id):
+            raise SearchError(f"{where} was not begun by pareto_search; use another one")
         return
     for key, value in wanted.items():
         if stored.get(key) != value:
             raise SearchError(
-                f"{where} belongs to another search: its {key} is {_short(stored.get(key))}, not "
-                f"{_short(value)}; use another one, or the settings it was begun with"
+                f"{where} belongs to another search: {_difference(key, stored.get(key), value)}; use another "
+                "one, or the settings it was begun with"
             )
+
+
+def _difference(key: str, stored: Any, wanted: Any) -> str:
+    if key == "schema":
+        by_workers = ["workers" in str(schema) for schema in (stored, wanted)]
+        if by_workers[0] != by_workers[1]:
+            return f"it was begun {'with' if by_workers[0] else 'without'} workers"
+        return "it is of another version of mobinas"
+    if key in ("space", "files"):  # digests
+        return f"its {key} {'is another' if key == 'space' else 'are others'}"
+    return f"its {key} is {_short(stored)}, not {_short(wanted)}"
 
 
 def _short(value: Any) -> str:

@@ -80,9 +80,7 @@ def open_queue(
         ArtifactError: A file cannot be handed out.
     """
     with quiet_optuna():
-        stored = {s.study_name: s.user_attrs for s in shared.storage.get_all_studies()}
-        if name in stored:
-            check_identity(f"study '{name}' in {shared.where}", stored[name].get(IDENTITY_KEY), identity)
+        check_identity(f"study '{name}' in {shared.where}", shared.storage, name, objectives, identity)
         study = new_study(objectives, shared.storage, name)
         study.set_user_attr(IDENTITY_KEY, dict(identity))
         before = study.user_attrs.get(WORK_KEY, {})

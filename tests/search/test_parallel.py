@@ -171,7 +171,7 @@ def test_what_does_not_belong_together_is_refused(
             with pytest.raises(SearchError, match=r"is of mobinas .*, this is 9.9; install that version"):
                 work(storage, "belong")
     search(tmp_path / "whole", n_trials=2)
-    with pytest.raises(SearchError, match="another search: its schema is 1"):
+    with pytest.raises(SearchError, match="another search: it was begun without workers;"):
         search(tmp_path / "whole", workers=0)
 
 

@@ -329,7 +329,10 @@ def test_a_storage_that_holds_a_candidate_twice_is_refused(tmp_path: Path) -> No
     [
         ({"seed": 1}, "its seed is 0, not 1"),
         ({"sampler": "random"}, "its sampler is auto, not random"),
-        ({"space": ChoiceSpace({"a": (0, 1), "b": (0.0, 1.0), "c": ("x",), "d": ("only",)})}, "its space"),
+        (
+            {"space": ChoiceSpace({"a": (0, 1), "b": (0.0, 1.0), "c": ("x",), "d": ("only",)})},
+            "its space is another;",
+        ),
         ({"objectives": AXES[::-1]}, "its objectives"),
         ({"constraints": {"latency_s": "<= 0.1"}}, "its constraints"),
     ],
@@ -339,6 +342,26 @@ def test_a_storage_of_another_search_is_refused(tmp_path: Path, change: dict[str
     pareto_search(evaluate=answer, **settings)
     with pytest.raises(SearchError, match=text):
         pareto_search(evaluate=answer, **{**settings, **change})
+
+
+@pytest.mark.parametrize("directions", [["maximize", "minimize"], ["minimize"]])
+def test_a_study_of_other_software_is_refused_and_left_alone(tmp_path: Path, directions: list[str]) -> None:
+    study = optuna.create_study(
+        study_name=STUDY_NAME, storage=stored_in(tmp_path / "s"), directions=directions
+    )
+    study.add_trial(optuna.create_trial(values=[1.0 for _ in directions]))
+    for workers in (None, None, 0, 0):
+        with pytest.raises(SearchError, match="was not begun by pareto_search"):
+            pareto_search(
+                SMALL, "worker_job:evaluate", AXES, n_trials=3, storage=tmp_path / "s", workers=workers
+            )
+    assert not optuna.load_study(study_name=STUDY_NAME, storage=stored_in(tmp_path / "s")).user_attrs
+
+
+def test_a_folder_is_no_storage(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="is a folder; name a file in it"):
+        pareto_search(SMALL, answer, AXES, n_trials=3, storage=tmp_path)
+    assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
 
 
 class OwnSpace:
