@@ -42,7 +42,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[C]):
-    """One ended candidate.
+    """One candidate of the record.
 
     Attributes:
         kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation;

@@ -180,7 +180,7 @@ def test_auto_aims_further_inside_where_the_latest_broke_a_bound() -> None:
 
     def sure(rows: Ints) -> set[int]:
         seen = seen_of(points[rows], rng.random((len(rows), 2)), violations[rows])
-        gains = auto.Judge(seen, seen.front(), np.random.default_rng(1))(pool)
+        gains = auto.Gain(seen, seen.front(), np.random.default_rng(1))(pool)
         return set(np.flatnonzero(gains >= 0).tolist())
 
     broken_last, broken_first = sure(order), sure(order[::-1])
