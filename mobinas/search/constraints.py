@@ -66,6 +66,32 @@ def parse_constraints(specs: Mapping[str, BoundSpec] | None) -> tuple[Constraint
     return tuple(constraints)
 
 
+def unmet(constraints: Sequence[Constraint], rows: Sequence[Mapping[str, float]]) -> str:
+    """The constraints that no row meets, for messages: with the nearest values, each or all together.
+
+    Args:
+        constraints: At least one.
+        rows: Known values by name.
+
+    Returns:
+        Nothing, if a row meets them all.
+    """
+    xs = {c: [row[c.name] for row in rows if c.name in row] for c in constraints}
+    if not all(any(map(c.met_by, xs[c])) for c in constraints):
+        nearest = {c: min(xs[c], key=c.violation, default=None) for c in constraints}
+        return " and ".join(
+            f"{c}" + ("" if x is None else f" (nearest: {x:.4g})") for c, x in nearest.items()
+        )
+    together = [row for row in rows if all(c.name in row for c in constraints)]
+    if any(all(c.met_by(row[c.name]) for c in constraints) for row in together):
+        return ""
+    text = f"{' and '.join(map(str, constraints))} at once"
+    if not together:
+        return text
+    best = min(together, key=lambda row: sum(max(0.0, c.violation(row[c.name])) for c in constraints))
+    return f"{text} (nearest: {' with '.join(f'{c.name} {best[c.name]:.4g}' for c in constraints)})"
+
+
 def broken(constraints: Sequence[Constraint], values: Mapping[str, Value]) -> tuple[Constraint, ...]:
     """The constraints that the known values break; unknown values break none."""
     return tuple(c for c in constraints if c.name in values and not c.met_by(values[c.name].x))

@@ -58,7 +58,7 @@ class Judge(Generic[C]):
         feasible = not broken(self.bounds, values)
         return "evaluated", Evaluation(candidate, values, feasible, files=files), None
 
-    def _answer(self, answer: Numbers, candidate: C, known: Mapping[str, Value]) -> dict[str, Value]:
+    def _answer(self, answer: object, candidate: C, known: Mapping[str, Value]) -> dict[str, Value]:
         names = [axis.name for axis in self.axes]
         if not isinstance(answer, Mapping):
             wanted = ", ".join(f"'{name}': ..." for name in names if name not in known)

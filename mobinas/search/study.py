@@ -18,13 +18,13 @@ from mobinas.metrics.result import SearchResult
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Artifacts, Files, digests_of
 from mobinas.search.choice_space import Space, fingerprint
-from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
+from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints, unmet
 from mobinas.search.feasibility import feasibility
 from mobinas.search.journal import STUDY_NAME, open_journal
 from mobinas.search.judging import Judge, Numbers, checked_values
 from mobinas.search.local_workers import local_workers
 from mobinas.search.parallel import TRIES, Lead, function_name, open_queue, work_of
-from mobinas.search.proposals import Proposal, Proposer, nearest
+from mobinas.search.proposals import Proposal, Proposer
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
 from mobinas.search.shared import led, opened
@@ -332,13 +332,11 @@ class _Search(Generic[C]):
         evaluations: list[Evaluation[C]] = list(self.record.evaluations("evaluated", "rejected"))
         if any(e.comparable(self.axes) for e in evaluations) or not self.bounds or not evaluations:
             return
-        texts = []
-        for bound in self.bounds:
-            x = nearest(evaluations, bound)
-            texts.append(f"{bound}" + ("" if x is None else f" (nearest: {x:.4g})"))
-        raise Infeasible(
-            f"none of {len(evaluations)} candidates meets {' and '.join(texts)}; loosen the constraint"
-        )
+        many = f"none of {len(evaluations)} candidates"
+        text = unmet(self.bounds, [{name: v.x for name, v in e.values.items()} for e in evaluations])
+        if text:
+            raise Infeasible(f"{many} meets {text}; loosen the constraint")
+        raise Infeasible(f"{many} is feasible, the last: {evaluations[-1].reason}")
 
     def result(self, exhausted: bool) -> SearchResult[C]:
         """What was found; raises Infeasible where nothing meets the constraints."""

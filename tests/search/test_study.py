@@ -126,6 +126,27 @@ def test_constraints_known_beforehand_spare_the_evaluation() -> None:
     assert all(not e.feasible and "breaks" in e.error for e in result.rejected)
 
 
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])
+def test_a_large_space_of_which_little_is_feasible_is_searched_to_the_end(sampler: str) -> None:
+    space = ChoiceSpace({f"x{i}": (0, 1, 2) for i in range(10)})
+    assert space.size() > 20_000, "too large to be looked at whole"
+
+    def price(choices: Choices) -> dict[str, float]:
+        return {"price": sum((x - 1) ** 2 * (1 + i % 3) for i, x in enumerate(choices.values()))}
+
+    result = pareto_search(
+        space,
+        lambda c: {"sum": sum(c.values())},
+        (Objective("sum", "maximize"),),
+        n_trials=60,
+        sampler=sampler,
+        prefilter=price,
+        constraints={"price": "<= 2"},
+    )
+    feasible = 1 + 2 * 4 + 4 * 4 * 3 // 2 + 2 * 3
+    assert result.exhausted and len(result.history) == feasible == 39
+
+
 def test_constraints_known_afterwards_keep_off_the_front() -> None:
     result = pareto_search(
         SMALL, answer, AXES, n_trials=24, constraints={"latency_s": "<= 0.0025"}, n_start=4
@@ -146,6 +167,28 @@ def test_an_impossible_constraint_names_the_nearest_value(early: bool) -> None:
             n_start=4,
             constraints={"latency_s": "<= 0.0005"},
             prefilter=answer if early else None,
+        )
+
+
+def test_constraints_that_exclude_each_other_name_the_nearest_candidate() -> None:
+    text = (
+        r"^none of 24 candidates meets latency_s <= 0.002 and accuracy >= 0.4 at once \(nearest: latency_s "
+    )
+    bounds = {"latency_s": "<= 0.002", "accuracy": ">= 0.4"}
+    with pytest.raises(Infeasible, match=text + r"0\.002 with accuracy 0\.3\)"):
+        pareto_search(SMALL, answer, AXES, n_trials=24, n_start=4, sampler="random", constraints=bounds)
+
+
+def test_where_nothing_is_feasible_for_other_reasons_the_last_is_told() -> None:
+    with pytest.raises(Infeasible, match=r"^none of 5 candidates is feasible, the last: too big$"):
+        pareto_search(
+            SMALL,
+            lambda _: refuse(),
+            AXES,
+            n_trials=5,
+            sampler="random",
+            constraints={"latency_s": "<= 0.002"},
+            prefilter=lambda c: {"latency_s": answer(c)["latency_s"]},
         )
 
 
