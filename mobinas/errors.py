@@ -17,6 +17,10 @@ MobinasError
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobinas.metrics.result import SearchResult
 
 
 class MobinasError(Exception):
@@ -48,7 +52,13 @@ class PredictorError(MobinasError):
 
 
 class SearchError(MobinasError):
-    """A study that cannot start or continue."""
+    """A study that cannot start or continue.
+
+    Attributes:
+        result: What the search had found before it ended so; None where it had not begun.
+    """
+
+    result: "SearchResult[Any] | None" = None
 
 
 class Infeasible(SearchError):

@@ -25,6 +25,14 @@ class Candidate(Protocol):
         ...
 
 
+def described(candidate: Candidate) -> str:
+    """A candidate for messages: its name, and its choices where it is a mapping of them."""
+    if not isinstance(candidate, Mapping):
+        return candidate.name
+    choices = ", ".join(f"{name}={choice!r}" for name, choice in candidate.items())
+    return f"{candidate.name} ({choices})"
+
+
 C = TypeVar("C", bound=Candidate)
 CandidateT = TypeVar("CandidateT", bound=Candidate, covariant=True)
 
@@ -117,6 +125,12 @@ class Evaluation(Generic[CandidateT]):
         if name not in self.values:
             raise SearchError(f"{self.candidate.name} has no '{name}'{did_you_mean(name, self.values)}")
         return self.values[name].x
+
+    @property
+    def reason(self) -> str:
+        """The error in one line: the type and the first line of what was raised, or the whole reason."""
+        raised = self.error.rpartition("Traceback (most recent call last):\n")[2].splitlines()
+        return next((line for line in raised if line and not line[0].isspace()), "")
 
     def losses(self, objectives: Sequence[Objective]) -> tuple[float, ...]:
         """The objectives' numbers, each as something to minimise."""

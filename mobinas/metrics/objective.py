@@ -41,8 +41,11 @@ def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
     """The objectives as a tuple, with distinct names.
 
     Raises:
-        SearchError: None at all, or two of one name.
+        SearchError: None at all, two of one name, or something that is no Objective.
     """
+    for objective in objectives:
+        if not isinstance(objective, Objective):
+            raise SearchError(f"objective {objective!r} must be like Objective('latency_s', 'minimize')")
     names = [objective.name for objective in objectives]
     if not names:
         raise SearchError("a front needs at least one objective")

@@ -21,6 +21,7 @@ class SearchResult(Generic[CandidateT]):
         rejected: Candidates that were known infeasible before any evaluation; they lack objectives.
         exhausted: Whether the search ended because no further (feasible) candidate was to be found.
         converged: Whether it ended because one more evaluation would have added too little.
+        interrupted: Whether Ctrl-C ended it.
     """
 
     objectives: tuple[Objective, ...]
@@ -29,6 +30,7 @@ class SearchResult(Generic[CandidateT]):
     rejected: tuple[Evaluation[CandidateT], ...] = ()
     exhausted: bool = False
     converged: bool = False
+    interrupted: bool = False
 
     @property
     def members(self) -> tuple[Evaluation[CandidateT], ...]:

@@ -82,10 +82,9 @@ def each_network(
         retry_failed=True,
         **cluster.part(f"{part}-{digest_of(sorted(digests_of(files).items()))[:8]}"),
     )
-    check_complete(found, len(networks))
+    check_complete(found)
     by_name = {names[evaluation.candidate.name]: evaluation for evaluation in found.history}
     for name, evaluation in by_name.items():
         if evaluation.error:
-            said = evaluation.error.strip().splitlines()[-1]
-            raise TrainingError(f"training of {name} failed: {said}; mend it and run again")
+            raise TrainingError(f"training of {name} failed: {evaluation.reason}; mend it and run again")
     return by_name

@@ -68,11 +68,11 @@ def _settings(config: "JobConfig") -> dict[str, Any]:
     return found
 
 
-def check_complete(found: "SearchResult[Any]", n_trials: int) -> None:
-    """Ends the job where Ctrl-C ended a search by workers, which gives what there is.
+def check_complete(found: "SearchResult[Any]") -> None:
+    """Ends the job where Ctrl-C ended a search, which gives what there is.
 
     Raises:
         KeyboardInterrupt: The search is not complete.
     """
-    if len(found.history) < n_trials and not (found.exhausted or found.converged):
+    if found.interrupted:
         raise KeyboardInterrupt

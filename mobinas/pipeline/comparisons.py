@@ -77,8 +77,7 @@ def compare(
             )
         except Infeasible:  # hardly anything is within the budget, and no draw found it
             return None
-        if "workers" in where:
-            check_complete(found, n)
+        check_complete(found)
         return found
 
     budget = len(searched.history) if section.baseline_trials is None else section.baseline_trials

@@ -13,6 +13,7 @@ from mobinas.errors import ConfigError, SearchError
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.background import Background, front_panel, front_words
+from mobinas.pipeline.cluster import check_complete
 from mobinas.pipeline.comparisons import Comparisons
 from mobinas.pipeline.confirm import OBJECTIVES, confirm, measure_and_judge, open_test
 from mobinas.pipeline.context import Contender, Job
@@ -96,6 +97,7 @@ def search_family(
             storage=folder.path / STUDY,
             progress=progress,
         )
+        check_complete(result)
         work.finish(result)
     return result
 
@@ -191,4 +193,4 @@ class _Work:
 
 def _last(result: SearchResult[Choices]) -> str:
     """What the last failure said, in one line."""
-    return next((e.error.strip().splitlines()[-1] for e in reversed(result.history) if e.error), "")
+    return next((e.reason for e in reversed(result.history) if e.error), "")

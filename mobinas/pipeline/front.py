@@ -78,8 +78,7 @@ def search_front(
         progress=progress,
         **where,
     )
-    if job.cluster is not None:
-        check_complete(found, config.search.trials)
+    check_complete(found)
     return found
 
 

@@ -81,10 +81,13 @@ class ChoiceSpace:
     choices: Mapping[str, Sequence[Choice]]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.choices, Mapping):
+            raise SearchError("a ChoiceSpace is made of a mapping from name to options")
         if not self.choices:
             raise SearchError("a ChoiceSpace needs at least one choice")
         for name, options in self.choices.items():
-            if isinstance(options, str) or not options:
+            # A set has another order in every process.
+            if isinstance(options, str) or not isinstance(options, Sequence) or not options:
                 raise SearchError(f"choice '{name}' has options {options!r}; give a sequence of at least one")
             if not all(option is None or isinstance(option, str | int | float) for option in options):
                 raise SearchError(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from mobinas.arch.space import Chooser
-from mobinas.errors import SearchError
+from mobinas.errors import Infeasible, SearchError
 from mobinas.search.choice_space import Choice, Choices
 
 T_co = TypeVar("T_co", covariant=True)
@@ -95,9 +95,17 @@ class DefinedSpace:
         self._build = build
 
     def build(self, choose: Chooser) -> Choices:
-        """Runs the function and keeps what it asked."""
+        """Runs the function and keeps what it asked; where it fails, `built` will fail alike.
+
+        Raises:
+            SearchError: It asks for what cannot be meant.
+        """
         trial = DefinedTrial(choose)
-        self._build(trial)
+        try:
+            self._build(trial)
+        except Exception as error:
+            if isinstance(error, SearchError) and not isinstance(error, Infeasible):
+                raise
         return Choices(trial.params)
 
     def encode(self, candidate: Choices) -> dict[str, Choice]:

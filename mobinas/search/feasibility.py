@@ -13,7 +13,7 @@ from mobinas.errors import Infeasible, SearchError, did_you_mean
 from mobinas.metrics.evaluation import C, CandidateT, Value
 from mobinas.metrics.interval import proportion_interval
 from mobinas.search.choice_space import Space, enumerate_space, recorded, uniformly
-from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
+from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints, unmet
 
 Known = Callable[[Sequence[C]], Sequence[Mapping[str, "float | Value"]]]
 Numbers = Mapping[str, float]
@@ -50,7 +50,8 @@ class Feasibility(Generic[CandidateT]):
         exact: Whether the whole space was looked at.
         nearest: For each constraint, by its text, the value nearest to meeting it.
         ranges: By name of a value.
-        feasible: Whether any candidate was found that meets all constraints, drawn or not.
+        unmet: Empty if any candidate was found that meets all constraints, drawn or not; else the constraints
+            with what comes nearest to them.
     """
 
     constraints: tuple[Constraint, ...]
@@ -59,7 +60,12 @@ class Feasibility(Generic[CandidateT]):
     exact: bool
     nearest: Numbers
     ranges: Mapping[str, Range[CandidateT]]
-    feasible: bool
+    unmet: str
+
+    @property
+    def feasible(self) -> bool:
+        """Whether any candidate was found that meets all constraints."""
+        return not self.unmet
 
     @property
     def share(self) -> float:
@@ -79,8 +85,7 @@ class Feasibility(Generic[CandidateT]):
         """
         if self.feasible:
             return
-        texts = (f"{c} (nearest: {self.nearest[str(c)]:.4g})" for c in self.constraints)
-        raise Infeasible(f"no candidate of this space meets {' and '.join(texts)}; loosen the constraint")
+        raise Infeasible(f"no candidate of this space meets {self.unmet}; loosen the constraint")
 
     def lines(self) -> tuple[str, ...]:
         """For people: the share, and what the constraints cost of each value's range."""
@@ -142,7 +147,7 @@ def feasibility(
         exact,
         {str(c): min(pool.column(c.name), key=c.violation) for c in bounds},
         {name: pool.range_of(name) for name in pool.values[0]},
-        any(map(pool.meets, pool.values)),
+        unmet(bounds, pool.values),
     )
 
 
@@ -202,7 +207,7 @@ class _Pool(Generic[C]):
             start = self._choices[best]
             if start is None:
                 start = dict(self._space.encode(self._candidates[best]))
-            changes = _changes(self._space, start)
+            changes = single_changes(self._space, start)
             if not changes:
                 return
             n = len(self.values)
@@ -218,7 +223,7 @@ class _Pool(Generic[C]):
                 return
 
     def _build(self, many: Sequence[Mapping[str, Any]]) -> None:
-        built = [recorded(self._space, _looking_up(choices)) for choices in many]
+        built = [recorded(self._space, looking_up(choices)) for choices in many]
         self.add([candidate for candidate, _ in built], [choices for _, choices in built])
 
 
@@ -226,12 +231,12 @@ def _numbers(told: Mapping[str, "float | Value"]) -> Numbers:
     return {name: x.x if isinstance(x, Value) else x for name, x in told.items()}
 
 
-def _looking_up(choices: Mapping[str, Any]) -> Callable[[str, Sequence[Any]], Any]:
+def looking_up(choices: Mapping[str, Any]) -> Callable[[str, Sequence[Any]], Any]:
     """What became open by another choice takes its first option."""
     return lambda name, options: choices.get(name, options[0])
 
 
-def _changes(space: Space[Any], choices: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def single_changes(space: Space[Any], choices: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Every (name, option) that differs from the choices in one."""
     offered: dict[str, Sequence[Any]] = {}
 

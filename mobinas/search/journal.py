@@ -26,28 +26,48 @@ STUDY_NAME = "mobinas"
 IDENTITY_KEY = "mobinas:identity"
 
 
-class _KernelLock(JournalFileOpenLock):
-    """Freed by the operating system when its holder dies; Optuna's own waits 30 s for a dead one."""
+class FileLock(JournalFileOpenLock):
+    """A lock that the operating system frees when its holder dies; Optuna's own waits 30 s for a dead one."""
 
-    _handle: int | None = None
+    def __init__(self, path: Path) -> None:
+        """The file is made when the lock is acquired."""
+        self._path = path
+        self._handle: int | None = None
 
-    def acquire(self) -> bool:
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Takes it; without waiting, tells whether it could be had."""
         import fcntl
 
-        self._handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        except BaseException:
+            os.close(handle)
+            raise
+        self._handle = handle
         return True
 
+    def held(self) -> bool:
+        """Whether it is held."""
+        return self._handle is not None
+
     def release(self) -> None:
+        """Gives it back."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
 
+def _has_file_locks() -> bool:
+    return importlib.util.find_spec("fcntl") is not None  # Unix
+
+
 def file_lock(path: Path) -> JournalFileOpenLock:
     """A lock for the journal; on systems that can, one that no dead process holds."""
-    on_windows = importlib.util.find_spec("fcntl") is None
-    return JournalFileOpenLock(str(path)) if on_windows else _KernelLock(str(path))
+    return FileLock(Path(f"{path}.lock")) if _has_file_locks() else JournalFileOpenLock(str(path))
 
 
 @contextlib.contextmanager
@@ -102,8 +122,34 @@ def reading(path: Path) -> Iterator[None]:
         raise RunFolderError(f"cannot open study file {path}: {error.strerror}") from error
 
 
+@contextlib.contextmanager
+def open_journal(
+    path: Path, objectives: Sequence[Objective], identity: Mapping[str, Any]
+) -> Iterator["Journal"]:
+    """The stored study of a search, for the duration of the context; one process at a time may.
+
+    Raises:
+        SearchError: Another process does, the path is a folder, or as `Journal`.
+        RunFolderError: The file cannot be read or written.
+    """
+    if path.is_dir():
+        raise SearchError(f"storage {path} is a folder; name a file in it")
+    leading = FileLock(path.with_name(path.name + ".leading"))
+    with reading(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        alone = not _has_file_locks() or leading.acquire(wait=False)
+    if not alone:
+        raise SearchError(
+            f"the search in {path} is being run by another process; wait for it, or take another storage"
+        )
+    try:
+        yield Journal(path, objectives, identity)
+    finally:
+        leading.release()
+
+
 class Journal:
-    """The stored study of one search."""
+    """The stored study of one search, see `open_journal`."""
 
     def __init__(self, path: Path, objectives: Sequence[Objective], identity: Mapping[str, Any]) -> None:
         """Opens or makes the file.
@@ -119,13 +165,9 @@ class Journal:
         """
         self._path = path
         with reading(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             cut_torn_line(path)
             storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
-            known = {study.study_name: study for study in storage.get_all_studies()}
-            if STUDY_NAME in known:
-                stored = known[STUDY_NAME].user_attrs.get(IDENTITY_KEY)
-                check_identity(f"study file {path}", stored, identity)
+            check_identity(f"study file {path}", storage, STUDY_NAME, objectives, identity)
             self._study = new_study(objectives, storage)
             self._study.set_user_attr(IDENTITY_KEY, dict(identity))
 
@@ -147,20 +189,55 @@ class Journal:
             ) from error
 
 
-def check_identity(where: str, stored: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
-    """Refuses the study of another search.
+def check_identity(
+    where: str,
+    storage: BaseStorage,
+    name: str,
+    objectives: Sequence[Objective],
+    wanted: Mapping[str, Any],
+) -> None:
+    """Refuses a study of this name that another search, or other software, has begun.
 
     Raises:
         SearchError: The stored identity differs from the wanted one.
     """
-    if stored is None:  # killed between making the study and naming it: there are no trials yet
+    study = next((study for study in storage.get_all_studies() if study.study_name == name), None)
+    if study is None:
         return
+    stored = study.user_attrs.get(IDENTITY_KEY)
+    if stored is None:
+        # Ours, if it was killed between making the study and naming it; then there are no trials yet.
+        directions = [direction.name.lower() for direction in study.directions]
+        alike = directions == [objective.direction for objective in objectives]
+        if not alike or storage.get_n_trials(study._study_id):
+            raise SearchError(f"{where} was not begun by pareto_search; use another one")
+        return
+    check_alike(where, stored, wanted)
+
+
+def check_alike(where: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuses what was begun with other settings.
+
+    Raises:
+        SearchError: It names the first that differs.
+    """
     for key, value in wanted.items():
         if stored.get(key) != value:
             raise SearchError(
-                f"{where} belongs to another search: its {key} is {_short(stored.get(key))}, not "
-                f"{_short(value)}; use another one, or the settings it was begun with"
+                f"{where} belongs to another search: {_difference(key, stored.get(key), value)}; use another "
+                "one, or the settings it was begun with"
             )
+
+
+def _difference(key: str, stored: Any, wanted: Any) -> str:
+    if key == "schema":
+        by_workers = ["workers" in str(schema) for schema in (stored, wanted)]
+        if by_workers[0] != by_workers[1]:
+            return f"it was begun {'with' if by_workers[0] else 'without'} workers"
+        return "it is of another version of mobinas"
+    if key in ("space", "files"):  # digests
+        return f"its {key} {'is another' if key == 'space' else 'are others'}"
+    return f"its {key} is {_short(stored)}, not {_short(wanted)}"
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from mobinas.errors import ArtifactError, Infeasible, SearchError, did_you_mean
-from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.metrics.evaluation import C, Evaluation, Value, described
 from mobinas.metrics.objective import Objective
 from mobinas.search.artifacts import Files
 from mobinas.search.constraints import Constraint, broken
@@ -34,7 +34,7 @@ class Judge(Generic[C]):
 
     def __call__(
         self, candidate: C, known: Mapping[str, Value]
-    ) -> tuple[Kind, Evaluation[C], Exception | None]:
+    ) -> tuple[Kind, Evaluation[C], BaseException | None]:
         """Evaluates a candidate of which some values are known.
 
         Returns:
@@ -52,21 +52,24 @@ class Judge(Generic[C]):
                 return "evaluated", Evaluation(candidate, known, False, text, files), None
             except ArtifactError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 return "failed", Evaluation(candidate, known, True, traceback.format_exc(), files), error
         values = {**known, **self._answer(answer, candidate, known)}
         feasible = not broken(self.bounds, values)
         return "evaluated", Evaluation(candidate, values, feasible, files=files), None
 
-    def _answer(self, answer: Numbers, candidate: C, known: Mapping[str, Value]) -> dict[str, Value]:
+    def _answer(self, answer: object, candidate: C, known: Mapping[str, Value]) -> dict[str, Value]:
         names = [axis.name for axis in self.axes]
+        if not isinstance(answer, Mapping):
+            wanted = ", ".join(f"'{name}': ..." for name in names if name not in known)
+            raise SearchError(f"evaluate returned {answer!r:.80}; return a mapping like {{{wanted}}}")
         for name in answer:
             if name not in names:
                 raise SearchError(f"evaluate returned unknown objective '{name}'{did_you_mean(name, names)}")
         for name in names:
             if name not in answer and name not in known:
                 raise SearchError(
-                    f"evaluate returned no '{name}' for {candidate.name}; return every objective"
+                    f"evaluate returned no '{name}' for {described(candidate)}; return every objective"
                 )
         return checked_values(answer, candidate, self.axes)
 
@@ -88,6 +91,6 @@ def checked_values(numbers: Numbers, candidate: C, axes: Sequence[Objective]) ->
         except (TypeError, ValueError):
             x = math.nan
         if not math.isfinite(x):
-            raise SearchError(f"'{name}' of {candidate.name} is {number!r}; it must be a finite number")
+            raise SearchError(f"'{name}' of {described(candidate)} is {number!r}; it must be a finite number")
         values[name] = Value(x, units.get(name, ""))
     return values

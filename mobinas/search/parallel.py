@@ -28,7 +28,6 @@ from mobinas.search.shared import WORK_KEY, Shared, fail_dead
 from mobinas.search.space_file import space_to_json
 
 TRIES = 3
-FAILURES_IN_A_ROW = 5
 _TURN_S = 0.05
 _WATCH_EVERY_S = 1.0
 
@@ -82,9 +81,7 @@ def open_queue(
         ArtifactError: A file cannot be handed out.
     """
     with quiet_optuna():
-        stored = {s.study_name: s.user_attrs for s in shared.storage.get_all_studies()}
-        if name in stored:
-            check_identity(f"study '{name}' in {shared.where}", stored[name].get(IDENTITY_KEY), identity)
+        check_identity(f"study '{name}' in {shared.where}", shared.storage, name, objectives, identity)
         study = new_study(objectives, shared.storage, name)
         study.set_user_attr(IDENTITY_KEY, dict(identity))
         before = study.user_attrs.get(WORK_KEY, {})
@@ -120,6 +117,7 @@ class Lead(Generic[C]):
         workers: Of this machine.
         converged: Tells whether the record holds enough; asked when it has changed.
         tries: So often the evaluation of one candidate may begin.
+        interrupted: Whether Ctrl-C ended `run`.
     """
 
     shared: Shared
@@ -130,6 +128,7 @@ class Lead(Generic[C]):
     workers: LocalWorkers
     converged: Callable[[], bool]
     tries: int = TRIES
+    interrupted: bool = False
     _dry: bool = False
     _enough: bool | None = None
     _watched: float = 0.0
@@ -148,6 +147,7 @@ class Lead(Generic[C]):
             except self.shared.failures:
                 self._reconnect()
             except KeyboardInterrupt:
+                self.interrupted = True
                 return False
 
     def _turn(self, n_trials: int, late: bool, progress: Progress) -> bool:
@@ -165,7 +165,7 @@ class Lead(Generic[C]):
         for number, trial in new:
             entry = self.record.settle(number, trial)
             progress(self.record.count("evaluated", "failed"), n_trials, entry.evaluation.candidate.name)
-            self._check_failures()
+            self.record.check_failures()
         if new or self._enough is None:
             self._enough = self.converged()
         if late or self._enough:
@@ -190,15 +190,6 @@ class Lead(Generic[C]):
             else:
                 self.record.reserve(proposal.trial, proposal.candidate, proposal.values)
                 wanted -= 1
-
-    def _check_failures(self) -> None:
-        failed = self.record.trailing("failed", ended=True)
-        if len(failed) >= FAILURES_IN_A_ROW:
-            last = failed[0].evaluation
-            raise SearchError(
-                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({last.candidate.name}) with "
-                f"{last.error.strip().splitlines()[-1]}"
-            )
 
     def _reconnect(self) -> None:
         """Waits for the server, and leads on unless another process does."""

@@ -15,7 +15,7 @@ import optuna
 
 import mobinas
 from mobinas.errors import SearchError
-from mobinas.search.journal import IDENTITY_KEY, check_identity, quiet_optuna
+from mobinas.search.journal import IDENTITY_KEY, check_alike, quiet_optuna
 from mobinas.search.queue import STATE_KEY
 from mobinas.search.shared import WORK_KEY, Shared, led, opened
 
@@ -46,7 +46,7 @@ def announced(
             if job in known and "parts" not in study.user_attrs.get(WORK_KEY, {"parts": True}):
                 raise SearchError(f"study '{job}' in {shared.where} is a single search; take another --study")
             if any(name.startswith(f"{job}/") for name in known) and IDENTITY_KEY in study.user_attrs:
-                check_identity(f"--study {job} in {shared.where}", study.user_attrs[IDENTITY_KEY], identity)
+                check_alike(f"--study {job} in {shared.where}", study.user_attrs[IDENTITY_KEY], identity)
             study.set_user_attr(IDENTITY_KEY, dict(identity))
             for name in _running_parts(shared, job):  # of a job that was killed
                 optuna.load_study(study_name=name, storage=shared.storage).set_user_attr(STATE_KEY, "ended")

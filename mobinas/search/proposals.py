@@ -9,9 +9,10 @@ from typing import Any, Generic
 
 from optuna.trial import Trial
 
-from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.metrics.evaluation import C, Value
 from mobinas.search.choice_space import Space, enumerate_space, recorded
 from mobinas.search.constraints import Constraint, broken
+from mobinas.search.feasibility import looking_up, single_changes
 from mobinas.search.record import Record, derived_seed
 from mobinas.search.samplers import make_sampler
 
@@ -112,6 +113,16 @@ class Proposer(Generic[C]):
             left = list(enumerate_space(self.space, _ENUMERATED))
             rng.shuffle(left)
             yield from left
+        else:
+            yield from self._beside(rng)
+
+    def _beside(self, rng: random.Random) -> Iterator[tuple[C, dict[str, Any]]]:
+        """All that differs in one choice from a candidate that was not rejected."""
+        parents = [entry.params for entry in self.record.entries if entry.kind != "rejected"]
+        rng.shuffle(parents)
+        for parent in parents:
+            for name, option in single_changes(self.space, parent):
+                yield recorded(self.space, looking_up({**parent, name: option}))
 
     def _parent(self, rng: random.Random) -> Mapping[str, Any] | None:
         """Choices to vary: of something not rejected, or of something that nearly was not.
@@ -148,9 +159,3 @@ def _chooser(rng: random.Random, parent: Mapping[str, Any]) -> Callable[[str, Se
         return rng.choice(options)
 
     return choose
-
-
-def nearest(evaluations: Sequence[Evaluation[C]], constraint: Constraint) -> float | None:
-    """The value nearest to meeting a constraint, among those known."""
-    xs = [e.values[constraint.name].x for e in evaluations if constraint.name in e.values]
-    return min(xs, key=constraint.violation, default=None)

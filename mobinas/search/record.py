@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseGASampler, BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from mobinas.errors import SearchError
-from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.metrics.evaluation import C, Evaluation, Value, described
 from mobinas.metrics.objective import Objective
 from mobinas.search.artifacts import from_json, name_stored, to_json
 from mobinas.search.choice_space import Space
@@ -23,6 +23,8 @@ from mobinas.search.journal import new_study, quiet_optuna
 
 if TYPE_CHECKING:
     from mobinas.search.proposals import Proposal
+
+FAILURES_IN_A_ROW = 5
 
 Kind = Literal["evaluated", "rejected", "failed", "pending"]
 
@@ -41,7 +43,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[C]):
-    """One ended candidate.
+    """One candidate of the record.
 
     Attributes:
         kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation;
@@ -71,8 +73,11 @@ class Directed(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The inner sampler's choices, or none where they are given."""
-        sampled = self._inner.sample_relative(study, trial, search_space)
-        return sampled if self._choices is None else {}
+        if self._choices is None:
+            return self._inner.sample_relative(study, trial, search_space)
+        if isinstance(self._inner, BaseGASampler):
+            self._inner.sample_relative(study, trial, search_space)  # counts the trial in its generation
+        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -100,7 +105,7 @@ class Record(Generic[C]):
         """Reads what the store holds.
 
         Raises:
-            SearchError: A stored trial is not of this search.
+            SearchError: A stored trial is not of this search, or repeats another.
         """
         self._space = space
         self._objectives = objectives
@@ -111,7 +116,13 @@ class Record(Generic[C]):
         for trial in store.trials() if store else ():
             if trial.state.is_finished():
                 self._study.add_trial(without_list(trial))
-            self._note(self._entry(trial))
+            entry = self._entry(trial)
+            if entry.evaluation.candidate.digest in self.digests:
+                raise SearchError(
+                    f"trial {trial.number} of the stored study repeats {entry.evaluation.candidate.name}, as "
+                    "two searches at once may have done; use another storage"
+                )
+            self._note(entry)
 
     def ask(self, sampler: BaseSampler, choices: Mapping[str, Any] | None = None) -> tuple[Trial, C]:
         """A new trial and its candidate, with given choices or the sampler's."""
@@ -179,8 +190,20 @@ class Record(Generic[C]):
 
     def _entry(self, trial: FrozenTrial) -> Entry[C]:
         attrs = trial.user_attrs
+
+        def stored(name: str, options: Sequence[Any]) -> Any:
+            if len(options) == 1:
+                return options[0]
+            offered = trial.distributions[name]
+            if not isinstance(offered, CategoricalDistribution) or list(offered.choices) != list(options):
+                raise SearchError(
+                    f"the stored study is of another space: '{name}' was not one of {list(options)} there; "
+                    "use another storage"
+                )
+            return trial.params[name]
+
         try:
-            candidate = self._space.build(lambda name, options: trial.params.get(name, options[0]))
+            candidate = self._space.build(stored)
             kind: Kind = attrs["mobinas:kind"] if trial.state.is_finished() else "pending"
             values = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
             files = from_json(attrs.get("mobinas:files", ()))
@@ -208,6 +231,20 @@ class Record(Generic[C]):
         """
         entries = (e for e in reversed(self.entries) if not (ended and e.kind == "pending"))
         return list(itertools.takewhile(lambda entry: entry.kind == kind, entries))
+
+    def check_failures(self, cause: BaseException | None = None) -> None:
+        """Ends a search whose latest evaluations all failed, the last of them by this cause.
+
+        Raises:
+            SearchError: So many failed in a row.
+        """
+        failed = self.trailing("failed", ended=True)
+        if len(failed) >= FAILURES_IN_A_ROW:
+            last = failed[0].evaluation
+            raise SearchError(
+                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last of {described(last.candidate)} "
+                f"with {last.reason}"
+            ) from cause
 
     def evaluations(self, *kinds: Kind) -> Iterator[Evaluation[C]]:
         """The evaluations of these kinds, in order."""

@@ -5,7 +5,6 @@ the lock of a process that dies, at once and without a process number that anoth
 """
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,40 +17,8 @@ from optuna.trial import FrozenTrial, Trial
 
 from mobinas.errors import SearchError
 from mobinas.files import cut_torn_line
-from mobinas.search.journal import file_lock, reading
+from mobinas.search.journal import FileLock, file_lock, reading
 from mobinas.search.shared import WORKER_KEY, fail
-
-
-class FileLock:
-    """A lock that the operating system frees when its holder dies."""
-
-    def __init__(self, path: Path) -> None:
-        """The file is made when the lock is acquired."""
-        self._path = path
-        self._handle: int | None = None
-
-    def acquire(self, *, wait: bool = True) -> bool:
-        """Takes it; without waiting, tells whether it could be had."""
-        import fcntl
-
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return False
-        self._handle = handle
-        return True
-
-    def held(self) -> bool:
-        """Whether it is held."""
-        return self._handle is not None
-
-    def release(self) -> None:
-        """Gives it back."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
 
 
 class SharedJournal:

@@ -2,27 +2,29 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic
 
-from mobinas.errors import Infeasible, SearchError, did_you_mean
+from mobinas.errors import Infeasible, MobinasError, SearchError, did_you_mean
 from mobinas.functions import load_function
-from mobinas.metrics.evaluation import C, Evaluation, Value
+from mobinas.metrics.evaluation import C, Evaluation, Value, described
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective, check_objectives
 from mobinas.metrics.result import SearchResult
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Artifacts, Files, digests_of
 from mobinas.search.choice_space import Space, fingerprint
-from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints
+from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints, unmet
 from mobinas.search.feasibility import feasibility
-from mobinas.search.journal import STUDY_NAME, Journal
+from mobinas.search.journal import STUDY_NAME, open_journal
 from mobinas.search.judging import Judge, Numbers, checked_values
 from mobinas.search.local_workers import local_workers
-from mobinas.search.parallel import FAILURES_IN_A_ROW, TRIES, Lead, function_name, open_queue, work_of
-from mobinas.search.proposals import Proposal, Proposer, nearest
+from mobinas.search.parallel import TRIES, Lead, function_name, open_queue, work_of
+from mobinas.search.proposals import Proposal, Proposer
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
 from mobinas.search.shared import check_storage, led, opened
@@ -62,7 +64,8 @@ def pareto_search(
     """Searches a space for the Pareto front of several objectives under hard constraints.
 
     No candidate (by digest) is evaluated twice. Stopped at any moment, the same call on the same storage
-    continues, and ends with the same result as an uninterrupted one (unless a timeout decided).
+    continues, and ends with the same result as an uninterrupted one (unless a timeout decided). Ctrl-C ends a
+    search with what there is, and its result says so.
 
     Args:
         space: A SearchSpace, a ChoiceSpace, or any object of the Space protocol.
@@ -88,7 +91,7 @@ def pareto_search(
             a candidate that breaks a constraint by them is recorded and not evaluated.
         progress: Told after each evaluation.
         workers: So many processes of this machine evaluate, and more may join by ``mobinas worker``;
-            0 leaves all to those. Ctrl-C ends such a search with what there is.
+            0 leaves all to those.
         study: Its name in the storage, where there are workers.
         tries: A candidate whose evaluation killed so many workers counts as failed.
         retry_failed: Whether workers evaluate anew what failed in earlier runs on the storage.
@@ -102,7 +105,8 @@ def pareto_search(
 
     Raises:
         SearchError: Settings that cannot be meant, values that are missing, unexpected or not finite, five
-            failing evaluations in a row, or a storage of another search.
+            failing evaluations in a row, or a storage of another search or that another process searches
+            now. Its `result` is what was found until then.
         Infeasible: No candidate within the constraints was found; the text names the nearest value.
         RunFolderError: The storage cannot be written.
         ArtifactError: A file cannot be stored or read.
@@ -176,12 +180,17 @@ def _alone(
     timeout_s: float | None,
     progress: Progress,
 ) -> SearchResult[C]:
-    identity = asked.identity(SCHEMA)
-    search, proposer = asked.begun(None if storage is None else Journal(Path(storage), asked.axes, identity))
     function = load_function(evaluate, SearchError) if isinstance(evaluate, str) else evaluate
     judge = Judge(function, asked.axes, asked.bounds, asked.files)
-    exhausted = search.run(judge, proposer, n_trials, timeout_s, progress)
-    return search.result(exhausted)
+    place = None if storage is None else Path(storage)
+    with nullcontext() if place is None else open_journal(place, asked.axes, asked.identity(SCHEMA)) as store:
+        search, proposer = asked.begun(store)
+        with search.kept():
+            try:
+                exhausted = search.run(judge, proposer, n_trials, timeout_s, progress)
+            except KeyboardInterrupt:
+                return search.found(interrupted=True)
+            return search.result(exhausted)
 
 
 def _with_workers(
@@ -201,12 +210,13 @@ def _with_workers(
         work = work_of(evaluate, asked.space, asked.axes, asked.bounds)
         queue = open_queue(shared, study, asked.axes, identity, work, asked.files, retry_failed)
         search, proposer = asked.begun(queue)
-        with queue.ending(), local_workers(shared.address, study, count) as processes:
-            lead = Lead(
-                shared, queue, search.record, proposer, asked.bounds, processes, search.converged, tries
-            )
-            exhausted = lead.run(n_trials, timeout_s, progress)
-        return search.result(exhausted)
+        with search.kept():
+            with queue.ending(), local_workers(shared.address, study, count) as processes:
+                lead = Lead(
+                    shared, queue, search.record, proposer, asked.bounds, processes, search.converged, tries
+                )
+                exhausted = lead.run(n_trials, timeout_s, progress)
+            return search.found(interrupted=True) if lead.interrupted else search.result(exhausted)
 
 
 def _check_workers(count: int, tries: int, storage: Path | str | None) -> None:
@@ -227,8 +237,8 @@ def _check_settings(
     has_prefilter: bool,
 ) -> None:
     for name, number in (("n_trials", n_trials), ("n_start", n_start)):
-        if number < 1:
-            raise SearchError(f"{name} is {number}; it must be at least 1")
+        if not isinstance(number, int) or number < 1:
+            raise SearchError(f"{name} is {number!r}; it must be a whole number of at least 1")
     make_sampler(sampler, 0)
     names = [axis.name for axis in axes]
     for bound in bounds:
@@ -264,7 +274,7 @@ class _Search(Generic[C]):
         """What the prefilter tells, checked."""
         if self.prefilter is None:
             return {}
-        values = checked_values(self.prefilter(candidate), candidate, self.axes)
+        values = checked_values(self._told(self.prefilter, candidate), candidate, self.axes)
         for bound in self.bounds:
             if bound.name not in values and bound.name not in {axis.name for axis in self.axes}:
                 raise SearchError(
@@ -272,6 +282,23 @@ class _Search(Generic[C]):
                     f"{did_you_mean(bound.name, values)}"
                 )
         return values
+
+    def _told(self, prefilter: Callable[[C], Numbers], candidate: C) -> Numbers:
+        try:
+            told = prefilter(candidate)
+        except Infeasible as error:
+            raise SearchError(
+                f"prefilter found {described(candidate)} infeasible ({error}); let evaluate raise "
+                "Infeasible, or return a value that a constraint bounds"
+            ) from error
+        except MobinasError:
+            raise
+        except Exception as error:
+            failed = Evaluation(candidate, error=traceback.format_exc())
+            raise SearchError(f"prefilter failed for {described(candidate)} with {failed.reason}") from error
+        if not isinstance(told, Mapping):
+            raise SearchError(f"prefilter returned {told!r:.80}; return a mapping from name to number")
+        return told
 
     def run(
         self,
@@ -300,14 +327,9 @@ class _Search(Generic[C]):
         return False
 
     def _evaluate(self, judge: Judge[C], proposal: Proposal[C]) -> None:
-        candidate = proposal.candidate
-        kind, evaluation, error = judge(candidate, proposal.values)
+        kind, evaluation, error = judge(proposal.candidate, proposal.values)
         self.record.add(proposal.trial, kind, evaluation, self.bounds)
-        if error is not None and len(self.record.trailing("failed")) >= FAILURES_IN_A_ROW:
-            raise SearchError(
-                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last ({candidate.name}) with "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        self.record.check_failures(error)
 
     def converged(self) -> bool:
         """Whether one more evaluation is expected to add too little."""
@@ -319,18 +341,30 @@ class _Search(Generic[C]):
         evaluations: list[Evaluation[C]] = list(self.record.evaluations("evaluated", "rejected"))
         if any(e.comparable(self.axes) for e in evaluations) or not self.bounds or not evaluations:
             return
-        texts = []
-        for bound in self.bounds:
-            x = nearest(evaluations, bound)
-            texts.append(f"{bound}" + ("" if x is None else f" (nearest: {x:.4g})"))
-        raise Infeasible(
-            f"none of {len(evaluations)} candidates meets {' and '.join(texts)}; loosen the constraint"
-        )
+        many = f"none of {len(evaluations)} candidates"
+        text = unmet(self.bounds, [{name: v.x for name, v in e.values.items()} for e in evaluations])
+        if text:
+            raise Infeasible(f"{many} meets {text}; loosen the constraint")
+        raise Infeasible(f"{many} is feasible, the last: {evaluations[-1].reason}")
 
     def result(self, exhausted: bool) -> SearchResult[C]:
         """What was found; raises Infeasible where nothing meets the constraints."""
         self._check_feasible()
+        return self.found(exhausted=exhausted)
+
+    def found(self, *, exhausted: bool = False, interrupted: bool = False) -> SearchResult[C]:
+        """What there is, feasible or not."""
         history = tuple(self.record.evaluations("evaluated", "failed"))
         rejected = tuple(self.record.evaluations("rejected"))
         front = ParetoFront.of(history, self.axes)
-        return SearchResult(self.axes, front, history, rejected, exhausted, self.converged())
+        converged = self.converged()
+        return SearchResult(self.axes, front, history, rejected, exhausted, converged, interrupted)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Gives errors what was found before them."""
+        try:
+            yield
+        except SearchError as error:
+            error.result = self.found()
+            raise

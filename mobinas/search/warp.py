@@ -32,7 +32,8 @@ class Warp:
     def of(cls, numbers: Floats) -> "Warp":
         """The exponent of `EXPONENTS` under which the numbers are most likely normal."""
         mean, std = float(numbers.mean()), float(numbers.std())
-        if not std > 0:
+        # The mean of equal numbers may be rounded, so that they seem to differ from it.
+        if not (std > 0 and np.ptp(numbers) > 0):
             return cls(mean, 1.0, 1.0)
         scaled = (numbers - mean) / std
         slopes = float((np.sign(scaled) * np.log1p(np.abs(scaled))).sum())

@@ -78,6 +78,23 @@ def test_the_front_is_tested_and_reported_as_a_jobs_is(finished: Path) -> None:
     assert "supernet" not in page and "h2>Cells" not in page, "what does not apply is left out"
 
 
+def test_what_cannot_be_built_is_a_failed_or_infeasible_candidate(tmp_path: Path) -> None:
+    def picky(trial: DefinedTrial) -> nn.Module:
+        kind = trial.suggest_categorical("kind", ("works", "fails", "too wide"))
+        if kind == "fails":
+            raise ValueError("there is no such layer")
+        if kind == "too wide":
+            raise Infeasible(kind)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    result = search_family(picky, out=tmp_path, n_trials=5, **FAST)
+    found = {e.candidate["kind"]: e for e in result.history}
+    assert found.keys() == {"works", "fails", "too wide"}
+    assert "ValueError: there is no such layer" in found["fails"].error
+    assert not found["too wide"].feasible
+    assert [e.candidate["kind"] for e in result.front] == ["works"]
+
+
 def test_once_frozen_it_takes_no_more_trials(finished: Path) -> None:
     tested = (finished / "test.json").stat().st_mtime_ns
     search_family(build, out=finished, n_trials=5, **FAST)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mobinas.errors import SearchError
+from mobinas.errors import Infeasible, SearchError
 from mobinas.metrics.objective import Objective
 from mobinas.search.choice_space import Choices, enumerate_space
 from mobinas.search.define_by_run import POINTS, DefinedSpace, DefinedTrial, built
@@ -45,6 +45,35 @@ def test_a_search_of_it_finds_the_best_and_resumes(tmp_path: Path) -> None:
     assert [(e["sum"], e["n"]) for e in whole.front] == [(240, 2), (120, 1)]
     search(7, storage=tmp_path / "s")
     assert search(20, storage=tmp_path / "s").history == search(20).history
+
+
+@pytest.mark.parametrize("sampler", ["random", "auto"])
+def test_a_build_that_fails_is_a_failed_or_infeasible_candidate(sampler: str) -> None:
+    def picky(trial: DefinedTrial) -> list[int]:
+        width = trial.suggest_int("width", 1, 9)
+        if width == 3:
+            raise ValueError("3 does not work")
+        if width == 4:
+            raise Infeasible("too wide")
+        return [width, trial.suggest_int("depth", 1, 2)]
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        return {"sum": sum(built(picky, choices))}
+
+    axes = (Objective("sum", "maximize"),)
+    result = pareto_search(DefinedSpace(picky), evaluate, axes, n_trials=99, n_start=5, sampler=sampler)
+    assert len(result.history) == 7 * 2 + 2
+    failed = {e.candidate["width"]: e for e in result.history if e.error}
+    assert failed.keys() == {3, 4}
+    assert "ValueError: 3 does not work" in failed[3].error and failed[3].feasible
+    assert failed[4].error == "too wide" and not failed[4].feasible
+    assert result.knee()["sum"] == 11
+
+
+def test_a_build_that_asks_for_what_cannot_be_meant_ends_the_search() -> None:
+    space = DefinedSpace(lambda trial: trial.suggest_int("width", 3, 1))
+    with pytest.raises(SearchError, match="'width' goes from 3 to 1"):
+        pareto_search(space, lambda _: {}, (Objective("sum", "maximize"),), n_trials=3)
 
 
 def test_numbers_come_from_grids() -> None:

@@ -71,6 +71,10 @@ def test_two_constraints_that_exclude_each_other() -> None:
     found = feasibility(LARGE, total, {"total": "<= 3", "half": ">= 2"}, draws=50)
     assert found.nearest == {"total <= 3": 0, "half >= 2": 15}
     assert not found.feasible and found.ranges["total"].allowed is None
+    with pytest.raises(
+        Infeasible, match=r"total <= 3 and half >= 2 at once \(nearest: total \d with half \d"
+    ):
+        found.check()
 
 
 def test_extremes_count_for_ranges_but_not_for_shares() -> None:

@@ -63,7 +63,7 @@ def test_a_journal_survives_a_killed_worker_and_a_stop(
             raise KeyboardInterrupt
 
     part = search(tmp_path / "study", workers=2, progress=stop)
-    assert 7 <= len(part.history) < N, "Ctrl-C ends with what there is"
+    assert 7 <= len(part.history) < N and part.interrupted, "Ctrl-C ends with what there is"
     monkeypatch.setenv("DEADLY", str(tmp_path))
     found = search(tmp_path / "study", workers=2)
     killed = [e for e in found.history[9:] if e.candidate["x0"] == 3]
@@ -255,7 +255,7 @@ def test_what_does_not_belong_together_is_refused(
             with pytest.raises(SearchError, match=r"is of mobinas .*, this is 9.9; install that version"):
                 work(storage, "belong")
     search(tmp_path / "whole", n_trials=2)
-    with pytest.raises(SearchError, match="another search: its schema is 1"):
+    with pytest.raises(SearchError, match="another search: it was begun without workers;"):
         search(tmp_path / "whole", workers=0)
 
 

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mobinas.errors import Infeasible
 from mobinas.metrics.hypervolume import hypervolume
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.score import score
 from mobinas.search.choice_space import Choices, ChoiceSpace
 from mobinas.search.improvement import expected_hypervolume_improvement
 from mobinas.search.journal import new_study
-from mobinas.search.samplers import auto, evolution, local, make_sampler, qmc, reinforce
+from mobinas.search.samplers import auto, evolution, gp, local, make_sampler, qmc, reinforce
 from mobinas.search.seen import ABSENT, Floats, Ints, Seen
 from mobinas.search.study import pareto_search
 from mobinas.search.surrogate import Encoder, Surrogate
@@ -179,7 +180,7 @@ def test_auto_aims_further_inside_where_the_latest_broke_a_bound() -> None:
 
     def sure(rows: Ints) -> set[int]:
         seen = seen_of(points[rows], rng.random((len(rows), 2)), violations[rows])
-        gains = auto.Judge(seen, seen.front(), np.random.default_rng(1))(pool)
+        gains = auto.Gain(seen, seen.front(), np.random.default_rng(1))(pool)
         return set(np.flatnonzero(gains >= 0).tolist())
 
     broken_last, broken_first = sure(order), sure(order[::-1])
@@ -298,6 +299,45 @@ def test_they_learn(sampler: str) -> None:
         return float(np.mean([r.front.hypervolume((0.0, 1.0)) for r in results]))
 
     assert volume(sampler) > volume("random")
+
+
+def test_gp_learns_the_unknown_of_infeasible_trials_as_nothing_special() -> None:
+    study = new_study(AXES)
+    told = [({"accuracy": 0.25, "latency_s": 2.0}, {}), ({"accuracy": 0.75, "latency_s": 4.0}, {"x": 0.5})]
+    unknown: list[tuple[dict[str, float], dict[str, float]]] = [({"latency_s": 9.0}, {"y": 1.0})]
+    for values, constraints in told + unknown:
+        study.add_trial(
+            optuna.create_trial(
+                values=[values.get("accuracy", 0.0), values["latency_s"]],
+                user_attrs={"mobinas:values": values},
+                constraints=constraints,
+            )
+        )
+    learnt = gp.completed(study)
+    assert [t.values for t in learnt] == [[0.25, 2.0], [0.75, 4.0], [0.5, 9.0]]
+    assert [t.constraints for t in learnt] == [{"x": -1, "y": -1}, {"x": 0.5, "y": -1}, {"x": -1, "y": 1}]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_gp_goes_on_where_constraints_differ(early: bool) -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        if not early and choices["a"] == 2:
+            raise Infeasible("does not fit")
+        accuracy = choices["a"] + 0.1 * choices["b"]
+        return {"accuracy": accuracy} if early else {"accuracy": accuracy, "latency_s": accuracy**2}
+
+    result = pareto_search(
+        ChoiceSpace({"a": (0, 1, 2), "b": (0, 1, 2, 3, 4, 5)}),
+        evaluate,
+        AXES,
+        n_trials=12,
+        n_start=10,
+        sampler="gp",
+        prefilter=(lambda c: {"latency_s": float(c["a"] ** 2)}) if early else None,
+        constraints={"latency_s": "<= 3", "accuracy": ">= 0.05"} if early else None,
+    )
+    assert len(result.history) == 12
+    assert result.rejected if early else not all(e.feasible for e in result.history)
 
 
 def test_making_one_says_nothing() -> None:

@@ -13,7 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.space import SearchSpace
@@ -25,8 +28,10 @@ from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.search.choice_space import Choices, ChoiceSpace
+from mobinas.search.journal import STUDY_NAME, file_lock
+from mobinas.search.record import FAILURES_IN_A_ROW
 from mobinas.search.samplers import sampler_names
-from mobinas.search.study import FAILURES_IN_A_ROW, pareto_search
+from mobinas.search.study import pareto_search
 
 AXES = (Objective("accuracy", "maximize"), Objective("latency_s", "minimize", "s"))
 SMALL = ChoiceSpace({"a": (0, 1, 2, 3), "b": (0.0, 0.5, 1.0), "c": ("x", "y"), "d": ("only",)})
@@ -121,6 +126,27 @@ def test_constraints_known_beforehand_spare_the_evaluation() -> None:
     assert all(not e.feasible and "breaks" in e.error for e in result.rejected)
 
 
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])
+def test_a_large_space_of_which_little_is_feasible_is_searched_to_the_end(sampler: str) -> None:
+    space = ChoiceSpace({f"x{i}": (0, 1, 2) for i in range(10)})
+    assert space.size() > 20_000, "too large to be looked at whole"
+
+    def price(choices: Choices) -> dict[str, float]:
+        return {"price": sum((x - 1) ** 2 * (1 + i % 3) for i, x in enumerate(choices.values()))}
+
+    result = pareto_search(
+        space,
+        lambda c: {"sum": sum(c.values())},
+        (Objective("sum", "maximize"),),
+        n_trials=60,
+        sampler=sampler,
+        prefilter=price,
+        constraints={"price": "<= 2"},
+    )
+    feasible = 1 + 2 * 4 + 4 * 4 * 3 // 2 + 2 * 3
+    assert result.exhausted and len(result.history) == feasible == 39
+
+
 def test_constraints_known_afterwards_keep_off_the_front() -> None:
     result = pareto_search(
         SMALL, answer, AXES, n_trials=24, constraints={"latency_s": "<= 0.0025"}, n_start=4
@@ -141,6 +167,28 @@ def test_an_impossible_constraint_names_the_nearest_value(early: bool) -> None:
             n_start=4,
             constraints={"latency_s": "<= 0.0005"},
             prefilter=answer if early else None,
+        )
+
+
+def test_constraints_that_exclude_each_other_name_the_nearest_candidate() -> None:
+    text = (
+        r"^none of 24 candidates meets latency_s <= 0.002 and accuracy >= 0.4 at once \(nearest: latency_s "
+    )
+    bounds = {"latency_s": "<= 0.002", "accuracy": ">= 0.4"}
+    with pytest.raises(Infeasible, match=text + r"0\.002 with accuracy 0\.3\)"):
+        pareto_search(SMALL, answer, AXES, n_trials=24, n_start=4, sampler="random", constraints=bounds)
+
+
+def test_where_nothing_is_feasible_for_other_reasons_the_last_is_told() -> None:
+    with pytest.raises(Infeasible, match=r"^none of 5 candidates is feasible, the last: too big$"):
+        pareto_search(
+            SMALL,
+            lambda _: refuse(),
+            AXES,
+            n_trials=5,
+            sampler="random",
+            constraints={"latency_s": "<= 0.002"},
+            prefilter=lambda c: {"latency_s": answer(c)["latency_s"]},
         )
 
 
@@ -173,11 +221,24 @@ def test_failures_in_a_row_end_the_search() -> None:
 
     def evaluate(choices: Choices) -> dict[str, float]:
         calls.append(choices)
-        raise RuntimeError("boom")
+        raise RuntimeError("boom\n  and more")
 
-    with pytest.raises(SearchError, match=r"5 evaluations in a row failed, .* RuntimeError: boom"):
+    with pytest.raises(
+        SearchError, match=r"^5 evaluations in a row failed, the last of .* \(a=.*\) with RuntimeError: boom$"
+    ):
         pareto_search(SMALL, evaluate, AXES, n_trials=24)
     assert len(calls) == FAILURES_IN_A_ROW
+
+
+def test_an_evaluation_that_exits_has_failed() -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        if choices["a"] == 2 and choices["c"] == "x":
+            sys.exit("no more")
+        return answer(choices)
+
+    result = pareto_search(SMALL, evaluate, AXES, n_trials=24, n_start=4)
+    assert [e.reason for e in result.history if e.error] == ["SystemExit: no more"] * 3
+    assert len(result.history) == 24
 
 
 def test_start_draws_the_first_candidates() -> None:
@@ -279,12 +340,42 @@ def test_a_torn_last_line_is_forgotten(tmp_path: Path) -> None:
     assert trace(pareto_search(SMALL, answer, AXES, n_trials=12, n_start=4, storage=storage)) == trace(whole)
 
 
+def test_a_storage_is_searched_by_one_process_at_a_time(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"sampler": "random", "storage": tmp_path / "s"}
+    told: list[str] = []
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        with pytest.raises(SearchError, match="is being run by another process") as refused:
+            pareto_search(SMALL, answer, AXES, n_trials=5, **settings)
+        told.append(str(refused.value))
+        return answer(choices)
+
+    first = pareto_search(SMALL, evaluate, AXES, n_trials=3, **settings)
+    assert len(told) == len(first.history) == 3
+    assert len(pareto_search(SMALL, answer, AXES, n_trials=5, **settings).history) == 5
+
+
+def stored_in(path: Path) -> JournalStorage:
+    return JournalStorage(JournalFileBackend(str(path), file_lock(path)))
+
+
+def test_a_storage_that_holds_a_candidate_twice_is_refused(tmp_path: Path) -> None:
+    pareto_search(SMALL, answer, AXES, n_trials=3, storage=tmp_path / "s")
+    study = optuna.load_study(study_name=STUDY_NAME, storage=stored_in(tmp_path / "s"))
+    study.add_trial(study.trials[1])
+    with pytest.raises(SearchError, match="trial 3 of the stored study repeats"):
+        pareto_search(SMALL, answer, AXES, n_trials=5, storage=tmp_path / "s")
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
         ({"seed": 1}, "its seed is 0, not 1"),
         ({"sampler": "random"}, "its sampler is auto, not random"),
-        ({"space": ChoiceSpace({"a": (0, 1), "b": (0.0, 1.0), "c": ("x",), "d": ("only",)})}, "its space"),
+        (
+            {"space": ChoiceSpace({"a": (0, 1), "b": (0.0, 1.0), "c": ("x",), "d": ("only",)})},
+            "its space is another;",
+        ),
         ({"objectives": AXES[::-1]}, "its objectives"),
         ({"constraints": {"latency_s": "<= 0.1"}}, "its constraints"),
     ],
@@ -296,11 +387,63 @@ def test_a_storage_of_another_search_is_refused(tmp_path: Path, change: dict[str
         pareto_search(evaluate=answer, **{**settings, **change})
 
 
+@pytest.mark.parametrize("directions", [["maximize", "minimize"], ["minimize"]])
+def test_a_study_of_other_software_is_refused_and_left_alone(tmp_path: Path, directions: list[str]) -> None:
+    study = optuna.create_study(
+        study_name=STUDY_NAME, storage=stored_in(tmp_path / "s"), directions=directions
+    )
+    study.add_trial(optuna.create_trial(values=[1.0 for _ in directions]))
+    for workers in (None, None, 0, 0):
+        with pytest.raises(SearchError, match="was not begun by pareto_search"):
+            pareto_search(
+                SMALL, "worker_job:evaluate", AXES, n_trials=3, storage=tmp_path / "s", workers=workers
+            )
+    assert not optuna.load_study(study_name=STUDY_NAME, storage=stored_in(tmp_path / "s")).user_attrs
+
+
+def test_a_folder_is_no_storage(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="is a folder; name a file in it"):
+        pareto_search(SMALL, answer, AXES, n_trials=3, storage=tmp_path)
+    assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
+
+
+class OwnSpace:
+    """Its fingerprint is that of every other of its class."""
+
+    def __init__(self, *options: int) -> None:
+        self.options = options
+
+    def build(self, choose: Any) -> Choices:
+        return Choices({name: choose(name, self.options) for name in "abcd"})
+
+    def encode(self, candidate: Choices) -> Mapping[str, Any]:
+        return candidate
+
+
+@pytest.mark.parametrize("options", [(0, 1, 2, 3), (0, 2, 1), (0,)])
+def test_a_storage_of_another_space_of_ones_own_is_refused(tmp_path: Path, options: tuple[int, ...]) -> None:
+    def search(*options: int) -> SearchResult[Any]:
+        own = OwnSpace(*options)
+        return pareto_search(
+            own, lambda c: {"sum": sum(c.values())}, (Objective("sum", "maximize"),), n_trials=6, **settings
+        )
+
+    settings: dict[str, Any] = {"sampler": "random", "storage": tmp_path / "s"}
+    search(0, 1, 2)
+    assert len(search(0, 1, 2).history) == 6
+    with pytest.raises(SearchError, match=r"the stored study is of another space|not from this search"):
+        search(*options)
+
+
 @pytest.mark.parametrize("content", ["hello\n", "{}\n", json.dumps({"op_code": 99}) + "\n"])
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "s").write_text(content)
     with pytest.raises(SearchError, match="not a readable Optuna journal"):
         pareto_search(SMALL, answer, AXES, n_trials=3, storage=tmp_path / "s")
+
+
+def refuse() -> dict[str, float]:
+    raise Infeasible("too big")
 
 
 @pytest.mark.parametrize(
@@ -319,22 +462,91 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> N
         ({"sampler": "nsg2"}, "unknown sampler 'nsg2'; did you mean 'nsga2'"),
         ({"n_trials": 0}, "n_trials is 0"),
         ({"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}}, "'accuracy' of .* is nan"),
+        (
+            {"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}},
+            r"\(a=\d, b=[\d.]+, c='[xy]', d='only'\)",
+        ),
         ({"evaluate": lambda c: {**answer(c), "accuracy": None}}, "must be a finite number"),
         ({"evaluate": lambda _: {"accuracy": 1.0}}, "evaluate returned no 'latency_s'"),
         ({"evaluate": lambda c: {**answer(c), "latncy": 1.0}}, "unknown objective 'latncy'; did you mean"),
         ({"prefilter": lambda _: {"params": float("inf")}}, "'params' of .* is inf"),
+        (
+            {"evaluate": lambda _: None},
+            "evaluate returned None; return a mapping like {'accuracy': ..., 'lat",
+        ),
+        ({"evaluate": lambda _: (1.0, 2.0)}, r"evaluate returned \(1.0, 2.0\); return a mapping"),
+        ({"prefilter": lambda _: None}, "prefilter returned None; return a mapping"),
+        ({"prefilter": lambda _: {}["x"]}, r"prefilter failed for \w+ \(a=.*\) with KeyError: 'x'"),
+        ({"prefilter": lambda _: refuse()}, r"prefilter found .* infeasible \(too big\); let"),
+        ({"constraints": {"latency_s": 0.008}}, "'latency_s' is 0.008; write it like"),
+        ({"constraints": {"latency_s": None}}, "'latency_s' is None; write it like"),
+        ({"constraints": {"latency_s": ("<=", 1, 2)}}, "write it like"),
+        ({"constraints": ["latency_s <= 0.008"]}, "write them like {'latency_s': '<= 0.008'}"),
+        ({"objectives": (("accuracy", "maximize"),)}, "must be like Objective"),
+        ({"objectives": ("accuracy",)}, "objective 'accuracy' must be like Objective"),
+        ({"n_trials": "12"}, "n_trials is '12'; it must be a whole number"),
+        ({"n_trials": 2.5}, "n_trials is 2.5; it must be a whole number"),
     ],
 )
-def test_bad_input(change: dict[str, Any], text: str) -> None:
+def test_bad_input_is_one_line(change: dict[str, Any], text: str) -> None:
     settings: dict[str, Any] = {"evaluate": answer, "objectives": AXES, "n_trials": 3}
-    with pytest.raises(SearchError, match=text):
+    with pytest.raises(SearchError, match=text) as error:
         pareto_search(SMALL, **{**settings, **change})
+    assert "\n" not in str(error.value)
 
 
 def test_a_timeout_ends_with_what_there_is() -> None:
     result = pareto_search(SMALL, answer, AXES, n_trials=24, timeout_s=0.0)
     assert result.history == ()
     assert not result.exhausted
+
+
+def test_ctrl_c_ends_with_what_there_is(tmp_path: Path) -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        if len(told) == 6:
+            signal.raise_signal(signal.SIGINT)
+        told.append(choices.digest)
+        return answer(choices)
+
+    options: dict[str, Any] = {"n_start": 4, "n_trials": 9}
+    for storage in (None, tmp_path / "s"):
+        told: list[str] = []
+        stopped = pareto_search(SMALL, evaluate, AXES, **options, storage=storage)
+        assert stopped.interrupted and not stopped.exhausted
+        assert [e.candidate.digest for e in stopped.history] == told
+        assert stopped.front == ParetoFront.of(stopped.history, AXES)
+    whole = pareto_search(SMALL, answer, AXES, **options)
+    continued = pareto_search(SMALL, answer, AXES, **options, storage=tmp_path / "s")
+    assert trace(continued) == trace(whole)
+    assert not continued.interrupted
+
+
+def test_ctrl_c_before_anything_feasible_is_no_verdict() -> None:
+    def evaluate(choices: Choices) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        return answer(choices)
+
+    bounds = {"accuracy": ">= 9"}
+    result = pareto_search(SMALL, evaluate, AXES, n_trials=9, constraints=bounds, n_start=4)
+    assert result.interrupted and result.history == ()
+
+
+@pytest.mark.parametrize(
+    ("late", "constraints", "n"),
+    [({"accuracy": float("nan")}, {}, 6), (None, {}, 6 + FAILURES_IN_A_ROW), ({}, {"accuracy": ">= 9"}, 24)],
+)
+def test_an_error_keeps_what_was_found(late: Any, constraints: dict[str, str], n: int) -> None:
+    told: list[Choices] = []
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        told.append(choices)
+        return answer(choices) if len(told) <= 6 else {**answer(choices), **late}
+
+    with pytest.raises(SearchError) as error:
+        pareto_search(SMALL, evaluate, AXES, n_trials=24, constraints=constraints, n_start=4)
+    assert error.value.result is not None
+    history = error.value.result.history
+    assert [e.candidate for e in history] == told[:n]
 
 
 def test_progress_is_told() -> None:

@@ -37,6 +37,14 @@ def test_skewed_numbers_become_symmetric_in_the_same_order(sign: float) -> None:
     assert abs(skew(numbers)) > 1 and abs(skew(warped)) < 0.5
 
 
+@pytest.mark.parametrize("n", range(1, 30))
+def test_equal_numbers_whose_mean_is_rounded_stay_equal(n: int) -> None:
+    numbers = np.full(n, 0.1)
+    warp = Warp.of(numbers)
+    assert np.ptp(warp(numbers)) == 0
+    assert np.allclose(warp.back(warp(numbers)), numbers)
+
+
 def test_equal_numbers_stay_equal() -> None:
     warp = Warp.of(np.full(4, 7.0))
     assert warp.back(warp(np.full(4, 7.0))) == pytest.approx(7.0)

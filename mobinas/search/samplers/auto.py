@@ -35,17 +35,17 @@ BEYOND = 0.1
 def propose(seen: Seen, rng: np.random.Generator) -> Ints:
     """The best unseen point of a pool that evolves for some rounds."""
     front = seen.front()
-    judge = Judge(seen, front, rng)
+    gain = Gain(seen, front, rng)
     points = seen.unseen(
         np.concatenate([children(seen, seen.points[front], rng), seen.random(POOL // 3, rng)])
     )
     if not len(points):
         return seen.random(1, rng)
-    gains = judge(points)
+    gains = gain(points)
     for _ in range(ROUNDS - 1):
         best = np.argsort(-gains, kind="stable")[:_KEPT]
         fresh = seen.unseen(np.concatenate([points[best], children(seen, points[best], rng)]))
-        points, gains = fresh, judge(fresh)
+        points, gains = fresh, gain(fresh)
     return points[[int(np.argmax(gains))]]
 
 
@@ -58,7 +58,7 @@ def children(seen: Seen, parents: Ints, rng: np.random.Generator) -> Ints:
     return seen.mutated(filled, rng.integers(1, 4, POOL), rng)
 
 
-class Judge:
+class Gain:
     """The gain expected of a point: expected hypervolume improvement times probability of feasibility."""
 
     def __init__(self, seen: Seen, front: Ints, rng: np.random.Generator) -> None:

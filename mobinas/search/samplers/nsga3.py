@@ -4,19 +4,15 @@ from optuna.samplers import BaseSampler, NSGAIIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-POPULATION = 24
+from mobinas.search.samplers.nsga2 import POPULATION, Ordered
 
 
-class _Resumable(NSGAIIISampler):
+class _Resumable(Ordered, NSGAIIISampler):
     """NSGA-III whose parents depend on the ended trials alone.
 
     Optuna draws among equals with the sampler's generator, so that parents would depend on where a run was
     interrupted; here each generation has a seed of its own. As to the order, see `nsga2`.
     """
-
-    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        parents = super().get_parent_population(study, generation)
-        return sorted(parents, key=lambda trial: trial.number)
 
     def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
         seeded = _Resumable(population_size=POPULATION, seed=generation)
