@@ -42,7 +42,7 @@ def test_files_stand_in_the_record_and_outlast_a_resume(tmp_path: Path) -> None:
     found = search(place, storage=tmp_path / "study")
     assert logs(found, place, tmp_path / "got") == expected(found)
     (tmp_path / "weights.txt").write_text("other")
-    with pytest.raises(SearchError, match="another search: its files is"):
+    with pytest.raises(SearchError, match="another search: its files are others"):
         search(place, storage=tmp_path / "study")
 
 

@@ -86,7 +86,7 @@ def test_wrong_credentials_are_told_before_any_work(tmp_path: Path, monkeypatch:
             ["run", "smoke", "--study", "x", "--artifacts", PLACE, "--out", str(tmp_path / "run")],
             ["worker", "--study", "job"],
         ):
-            with announced(storage, "job", PLACE):  # which no part ever begins
+            with announced(storage, "job", {}, PLACE):  # which no part ever begins
                 done = subprocess.run(
                     [sys.executable, "-m", "mobinas", *command],
                     env=environment,
