@@ -145,17 +145,19 @@ def hypervolume_panel(
         hypervolume: Of the search's front after each.
         at_random: The same of random search, over seeds.
     """
-    lines = [
-        Series(
-            "search" if at_random else "hypervolume",
-            tuple(map(float, evaluations)),
-            tuple(map(float, hypervolume)),
-        )
-    ]
+    found, drawn = list(hypervolume), at_random or Band((), (), ())
+    most = max([*found, *drawn.high], default=0.0) or 1.0
+
+    def shares(volumes: Sequence[float]) -> tuple[float, ...]:
+        return tuple(volume / most for volume in volumes)
+
+    lines = [Series("search" if at_random else "hypervolume", tuple(map(float, evaluations)), shares(found))]
     note = "A curve that is still climbing at its end says that a longer search would find more."
     if at_random is not None:
-        x = tuple(float(k) for k in range(1, len(at_random.middle) + 1))
-        lines.append(Series("random search", x, at_random.middle, (at_random.low, at_random.high)))
+        x = tuple(float(k) for k in range(1, len(drawn.middle) + 1))
+        lines.append(
+            Series("random search", x, shares(drawn.middle), (shares(drawn.low), shares(drawn.high)))
+        )
         note += (
             f" Random search judged {len(x)} architectures alike; the band is how much nine in ten such runs "
             "differ between seeds (bootstrap)."
@@ -164,6 +166,7 @@ def hypervolume_panel(
         "Hypervolume of the front found so far",
         "evaluated architectures",
         tuple(lines),
+        share=True,
         note=note,
         steps=True,
     )

@@ -15,7 +15,7 @@ def plain(text: str, limit: int = 200) -> str:
         text: Anything.
         limit: Characters kept; the rest becomes an ellipsis in the middle.
     """
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    line = "".join(c if c.isprintable() or c == _SPACE else "\N{REPLACEMENT CHARACTER}" for c in text)
     if len(line) <= limit:
         return line
     keep = limit - 1

@@ -13,7 +13,7 @@ from mobinas.report.html import CellsInfo, ReportInfo, render_report, write_repo
 from mobinas.report.markup import Markup, file_link, tag
 from mobinas.report.palette import COLOURS, op_colour
 from mobinas.report.tradeoff import TradeoffInfo
-from mobinas.report.words import count, milliseconds, op_words, plain, significant
+from mobinas.report.words import count, milliseconds, op_words, percent, plain, significant
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> --> ]]> $x^2$ \x00\ud800"
 
@@ -179,6 +179,7 @@ def test_numbers_and_names() -> None:
     assert [count(n) for n in (7, 28_800, 5_220_000)] == ["7", f"28.8{space}k", f"5.22{space}M"]
     assert plain("a\nb\x00") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
     assert plain("x" * 50, 9) == "xxxx…xxxx"
+    assert plain(percent(0.125)) == percent(0.125)
     assert [op_words(op) for op in ("max_pool_3x3", "conv_7x1_1x7", "skip_connect")] == [
         "max pool 3×3",
         "conv 7×1 1×7",
