@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -184,15 +185,34 @@ def main(given: str, name: str, folder: str, worker: str) -> None:
         config = load_config(given_file(JOB_FILE))
         try:
             with group(config.device):
-                if is_first():
-                    trained.prepare()
-                    trained.train(name, Path(folder), progress)
-                    dismiss()
-                else:
-                    follow()
-        except MobinasError as error:
-            sys.stderr.write(f"{_SAYS}{error}\n")
-            raise SystemExit(1) from None
+                _take_part(name, Path(folder), progress)
+        except MobinasError as error:  # of the group itself
+            _fail(error)
+    _end(0)
+
+
+def _take_part(name: str, folder: Path, progress: Progress) -> None:
+    try:
+        if is_first():
+            trained.prepare()
+            trained.train(name, folder, progress)
+            dismiss()
+        else:
+            follow()
+    except MobinasError as error:
+        _fail(error)  # before the others notice, who would speak first
+
+
+def _fail(error: MobinasError) -> NoReturn:
+    sys.stderr.write(f"{_SAYS}{error}\n")
+    _end(1)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends this process as it is: torch's threads may abort one that is being taken down (SIGABRT, seen)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _is_alive(process: int) -> bool:
