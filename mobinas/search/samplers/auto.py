@@ -71,8 +71,8 @@ class Gain:
         # Empty as long as nothing is feasible.
         self._front = seen.losses[np.intersect1d(front, np.flatnonzero(feasible))]
         counted = seen.losses[feasible] if feasible.any() else known
-        worst, best = counted.max(axis=0, initial=-np.inf), counted.min(axis=0, initial=np.inf)
-        self._reference = worst + BEYOND * np.maximum(worst - best, 0.0)
+        spread = known.max(axis=0, initial=-np.inf) - known.min(axis=0, initial=np.inf)
+        self._reference = counted.max(axis=0, initial=-np.inf) + BEYOND * np.maximum(spread, 0.0)
         self._objectives = [self._model(column, front, rng) for column in seen.losses.T] if len(known) else []
         broken = _complete(seen)
         self._constraints = [(*self._model(column, front, rng), margin(column[told])) for column in broken.T]
