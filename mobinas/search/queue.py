@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mobinas.metrics.evaluation import Value
 from mobinas.metrics.objective import Objective
 from mobinas.search.artifacts import is_artifact_attr
 from mobinas.search.journal import quiet_optuna
-from mobinas.search.record import numbers_told
+from mobinas.search.record import VALUES_KEY, numbers_told, values_of
 from mobinas.search.shared import WORKER_KEY, fail
 
 NUMBER_KEY = "mobinas:number"
@@ -25,7 +24,7 @@ STATE_KEY = "mobinas:state"
 FATAL_KEY = "mobinas:fatal"
 GIVEN_BACK_KEY = "mobinas:given_back"
 _FORGIVEN_KEY = "mobinas:forgiven"
-_DESCRIPTION = (NUMBER_KEY, "mobinas:name", "mobinas:digest", "mobinas:values")
+_DESCRIPTION = (NUMBER_KEY, "mobinas:name", "mobinas:digest", VALUES_KEY)
 
 
 @dataclass(slots=True)
@@ -174,8 +173,8 @@ class Queue:
     def _put_again(self, tried: Tried, tries: int) -> None:
         stopped = next((t for t in tried.trials if _kind(t) == "evaluated"), None)
         if stopped is not None:  # its worker died between writing the result and ending the trial
-            values = {k: Value.from_json(v) for k, v in stopped.user_attrs["mobinas:values"].items()}
-            self.study.add_trial(_again(stopped, TrialState.COMPLETE, numbers_told(values, self._objectives)))
+            numbers = numbers_told(values_of(stopped), self._objectives)
+            self.study.add_trial(_again(stopped, TrialState.COMPLETE, numbers))
         elif tried.begun >= tries:
             lost = _again(tried.trials[-1], TrialState.FAIL)
             lost.set_user_attr("mobinas:error", f"its worker died {tried.begun} times")

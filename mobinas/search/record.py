@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mobinas.search.proposals import Proposal
 
 FAILURES_IN_A_ROW = 5
+VALUES_KEY = "mobinas:values"
 
 Kind = Literal["evaluated", "rejected", "failed", "pending"]
 
@@ -205,7 +206,7 @@ class Record(Generic[C]):
         try:
             candidate = self._space.build(stored)
             kind: Kind = attrs["mobinas:kind"] if trial.state.is_finished() else "pending"
-            values = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
+            values = values_of(trial)
             files = from_json(attrs.get("mobinas:files", ()))
             known = candidate.digest == attrs["mobinas:digest"]
         except (KeyError, TypeError, AttributeError):
@@ -257,7 +258,12 @@ def _name(trial: Trial, evaluation: Evaluation[Any]) -> None:
 
 
 def _tell_values(trial: Trial, values: Mapping[str, Value]) -> None:
-    trial.set_user_attr("mobinas:values", {name: value.to_json() for name, value in values.items()})
+    trial.set_user_attr(VALUES_KEY, {name: value.to_json() for name, value in values.items()})
+
+
+def values_of(trial: FrozenTrial | Trial) -> dict[str, Value]:
+    """The values that `stamp` wrote, by name."""
+    return {name: Value.from_json(data) for name, data in trial.user_attrs[VALUES_KEY].items()}
 
 
 def stamp(

@@ -129,19 +129,7 @@ def climb(
         SearchError: Arguments that cannot be meant, or a rung that does not tell an objective.
     """
     axes = check_objectives(objectives)
-    if len(rungs) < 2:
-        raise SearchError(f"{len(rungs)} rung(s); climbing needs at least two")
-    if first < 4 or not 0 < confidence < 1:
-        raise SearchError(
-            f"first is {first} and confidence {confidence}; give at least 4, and a share between 0 and 1"
-        )
-    if any(dearer.cost < rung.cost for rung, dearer in itertools.pairwise(rungs)):
-        raise SearchError("a rung costs less than the one below; give them from the cheapest on")
-    digests = {c.digest for c in candidates}
-    if len(digests) != len(candidates) or not candidates:
-        raise SearchError("candidates to climb must be at least one, each once")
-    if not digests.issuperset(c.digest for c in pioneers):
-        raise SearchError("a pioneer is not among the candidates")
+    _check(candidates, rungs, first, pioneers, confidence)
     ladder = _Ladder(tuple(rungs), axes, tuple(also), confidence, budget, progress)
     ladder.climbers = [_Climber(candidate) for candidate in candidates]
     ladder.lift(ladder.climbers)
@@ -157,6 +145,24 @@ def climb(
         ladder.cost,
         finished,
     )
+
+
+def _check(
+    candidates: Sequence[C], rungs: Sequence[Rung[C]], first: int, pioneers: Sequence[C], confidence: float
+) -> None:
+    if len(rungs) < 2:
+        raise SearchError(f"{len(rungs)} rung(s); climbing needs at least two")
+    if first < 4 or not 0 < confidence < 1:
+        raise SearchError(
+            f"first is {first} and confidence {confidence}; give at least 4, and a share between 0 and 1"
+        )
+    if any(dearer.cost < rung.cost for rung, dearer in itertools.pairwise(rungs)):
+        raise SearchError("a rung costs less than the one below; give them from the cheapest on")
+    digests = {c.digest for c in candidates}
+    if len(digests) != len(candidates) or not candidates:
+        raise SearchError("candidates to climb must be at least one, each once")
+    if not digests.issuperset(c.digest for c in pioneers):
+        raise SearchError("a pioneer is not among the candidates")
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mobinas.metrics.hypervolume import non_dominated
+from mobinas.search.record import VALUES_KEY
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -81,9 +82,12 @@ class Seen:
     def feasible(self) -> npt.NDArray[np.bool_]:
         """[n] marks of trials that break nothing and know all objectives."""
         broken = np.asarray((np.nan_to_num(self.violations) > 0).any(axis=1))
-        unknown = np.asarray(np.isnan(self.losses).any(axis=1))
-        result: npt.NDArray[np.bool_] = ~(broken | unknown)
+        result: npt.NDArray[np.bool_] = self.evaluated() & ~broken
         return result
+
+    def evaluated(self) -> npt.NDArray[np.bool_]:
+        """[n] marks of trials that know all objectives."""
+        return ~np.asarray(np.isnan(self.losses).any(axis=1))
 
     def front(self) -> Ints:
         """Numbers of the feasible trials that no other dominates, best in the first objective first.
@@ -185,7 +189,7 @@ def _losses(study: Study, trials: Sequence[FrozenTrial]) -> Floats:
     names = study.metric_names or ()
     needed = set(names)
     for row, trial in zip(losses, trials, strict=True):
-        values = trial.user_attrs.get("mobinas:values")
+        values = trial.user_attrs.get(VALUES_KEY)
         if values is not None and not values.keys() >= needed:
             row[[name not in values for name in names]] = np.nan
     return signs * losses

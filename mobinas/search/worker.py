@@ -19,7 +19,7 @@ from optuna.trial import Trial, TrialState
 import mobinas
 from mobinas.errors import ArtifactError, SearchError, did_you_mean
 from mobinas.functions import load_function
-from mobinas.metrics.evaluation import C, Value
+from mobinas.metrics.evaluation import C
 from mobinas.metrics.objective import Objective
 from mobinas.search.artifacts import QUICK, Artifacts, Files, from_json
 from mobinas.search.choice_space import Space, fingerprint
@@ -29,7 +29,7 @@ from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
 from mobinas.search.parts import work_on_parts
 from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
-from mobinas.search.record import stamp
+from mobinas.search.record import stamp, values_of
 from mobinas.search.shared import WORK_KEY, WORKER_KEY, Shared, Wait, opened, unsaid
 from mobinas.search.space_file import space_from_json
 
@@ -268,7 +268,7 @@ class _Worker(Generic[C]):
         self.shared.claiming.release()
         params = trial.params
         candidate = self.space.build(lambda name, options: params.get(name, options[0]))
-        known = {name: Value.from_json(data) for name, data in attrs["mobinas:values"].items()}
+        known = values_of(trial)
         try:
             kind, evaluation, _ = self.judge(candidate, known)
         except ArtifactError as error:

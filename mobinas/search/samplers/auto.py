@@ -66,8 +66,8 @@ class Gain:
         self._encoder = Encoder(list(seen.options.values()))
         self._features = self._encoder(seen.points)
         feasible = seen.feasible()
-        told = ~np.asarray(np.isnan(seen.losses).any(axis=1))
-        known = seen.losses[told]
+        evaluated = seen.evaluated()
+        known = seen.losses[evaluated]
         # Empty as long as nothing is feasible.
         self._front = seen.losses[np.intersect1d(front, np.flatnonzero(feasible))]
         counted = seen.losses[feasible] if feasible.any() else known
@@ -75,7 +75,9 @@ class Gain:
         self._reference = counted.max(axis=0, initial=-np.inf) + BEYOND * np.maximum(spread, 0.0)
         self._objectives = [self._model(column, front, rng) for column in seen.losses.T] if len(known) else []
         broken = _complete(seen)
-        self._constraints = [(*self._model(column, front, rng), margin(column[told])) for column in broken.T]
+        self._constraints = [
+            (*self._model(column, front, rng), margin(column[evaluated])) for column in broken.T
+        ]
 
     def _model(self, column: Floats, front: Ints, rng: np.random.Generator) -> tuple[Surrogate, Warp]:
         rows = learnt(np.flatnonzero(~np.isnan(column)), front, rng)
@@ -95,9 +97,9 @@ class Gain:
 
             gains = expected_hypervolume_improvement(losses, self._front, self._reference)
         chance = np.ones(len(points))
-        for model, warp, margin in self._constraints:
+        for model, warp, aim in self._constraints:
             mean, std = model.predict(features)
-            inside = warp(np.zeros(1)) - margin - mean
+            inside = warp(np.zeros(1)) - aim - mean
             chance *= ndtr(inside / np.hypot(std, model.noise_std))
         # Gains beyond the bounds are mostly large and seldom had: points that are not sure enough to be
         # feasible come after all others, the surest first.
@@ -117,8 +119,8 @@ def margin(violations: Floats) -> float:
 
 def _complete(seen: Seen) -> Floats:
     """[n, constraints that may break] violations; what an evaluation did not complain of is fulfilled."""
-    told = ~np.asarray(np.isnan(seen.losses).any(axis=1))
-    violations = np.where(np.isnan(seen.violations) & told[:, None], -1.0, seen.violations)
+    unsaid = np.isnan(seen.violations) & seen.evaluated()[:, None]
+    violations = np.where(unsaid, -1.0, seen.violations)
     may_break = np.asarray((np.nan_to_num(violations) > 0).any(axis=0))
     result: Floats = violations[:, may_break]
     return result

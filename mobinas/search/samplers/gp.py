@@ -10,6 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mobinas.search.journal import quiet_optuna
+from mobinas.search.record import VALUES_KEY
 
 
 class _Completed(GPSampler):
@@ -40,7 +41,7 @@ def completed(study: Study) -> list[FrozenTrial]:
     told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     names = study.metric_names or [str(k) for k in range(len(study.directions))]
     values = np.array([t.values for t in told]).reshape(len(told), len(names))
-    known = np.array([[n in t.user_attrs.get("mobinas:values", names) for n in names] for t in told])
+    known = np.array([[n in t.user_attrs.get(VALUES_KEY, names) for n in names] for t in told])
     if not len(told) or not known.any(axis=0).all():
         return []
     values = np.where(known, values, values.mean(axis=0, where=known))
