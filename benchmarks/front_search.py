@@ -23,7 +23,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -49,6 +49,7 @@ GOAL = 0.95
 SLOW = {"gp": (3, 150)}
 LATE = 50
 OVERHEAD_AT = 1000
+TOLD = ", latency told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,10 @@ def main() -> None:
         curves = [Curve(**row) for row in json.loads(options.out.read_text())]
     done = {(c.table, c.sampler, c.seed) for c in curves}
     work = [
-        (table, sampler, seed, min(options.trials, SLOW.get(sampler, (0, options.trials))[1]))
+        (table, sampler, seed, min(options.trials, SLOW.get(sampler, (0, options.trials))[1]), options.told)
         for sampler, table in product(options.samplers, tables)
         for seed in range(min(options.seeds, SLOW.get(sampler, (options.seeds, 0))[0]))
-        if (table.name, sampler, seed) not in done
+        if (table.name, sampler + TOLD * options.told, seed) not in done
     ]
     with ProcessPoolExecutor(options.jobs) as pool:
         for curve in pool.map(run, work):
@@ -119,30 +120,39 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="raw curves (JSON); those that it holds are not run again")
     parser.add_argument("--picture", type=Path, help="hypervolume over evaluations with bands")
     parser.add_argument(
+        "--told",
+        action="store_true",
+        help="samplers may ask for the latency of what they propose, as of a latency predictor; cells tables",
+    )
+    parser.add_argument(
         "--overhead", action="store_true", help=f"time a proposal at {OVERHEAD_AT} trials instead"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.told and not all(name.startswith("cells") for name in options.tables):
+        parser.error("--told is for tables that hold every proposal: --tables cells cells-tight")
+    return options
 
 
-def run(job: tuple[Table, str, int, int]) -> Curve:
+def run(job: tuple[Table, str, int, int, bool]) -> Curve:
     """One search on one table."""
-    table, sampler, seed, trials = job
+    table, sampler, seed, trials, told = job
     began = time.perf_counter()
-    replay = Replay(table, seed)
+    replay = Replay(table, seed, told)
     while len(replay.asked) < min(trials, len(table)):
         replay.step(sampler)
     feasible = table.feasible()[replay.asked]
     share = shares(table, replay.asked)
     wall_s = time.perf_counter() - began
-    return Curve(table.name, sampler, seed, share, feasible.tolist(), wall_s)
+    return Curve(table.name, sampler + TOLD * told, seed, share, feasible.tolist(), wall_s)
 
 
 class Replay:
     """A search whose proposals are looked up."""
 
-    def __init__(self, table: Table, seed: int) -> None:
-        """Nothing is asked yet."""
+    def __init__(self, table: Table, seed: int, told: bool = False) -> None:
+        """Nothing is asked yet; `told` as of the command line."""
         self.table = table
+        self.told = told
         self.seed = seed
         self.record: Record[Choices] = Record(table.space, table.objectives, None)
         self.asked: list[int] = []
@@ -160,14 +170,25 @@ class Replay:
 
     def propose(self, sampler: str, number: int) -> Choices:
         """What the sampler wants to see; its trial is ended untold."""
-        made = make_sampler(sampler, derived_seed(self.seed, number, 0))
+        foretell = self.foretell if self.told else None
+        made = make_sampler(sampler, derived_seed(self.seed, number, 0), foretell)
         trial, wanted = self.record.ask(made)
         self.record.drop(trial)
         return wanted
 
-    def _nearest(self, wanted: Choices, rng: random.Random) -> int:
+    def foretell(self, choices: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """The latency of the row of these choices, or of one that is isomorphic or nearly so."""
+        axis, row = self.table.objectives[-1], int(self._differences(choices).argmin())
+        x = float(self.table.values[row, -1])
+        return {axis.name: axis.loss(x)}, {str(c): c.violation(x) for c in self.table.constraints}
+
+    def _differences(self, wanted: Mapping[str, Any]) -> npt.NDArray[np.int64]:
         code = [self.table.number(name, wanted[name]) for name in self.table.space.choices]
-        differ = (self.table.codes != np.array(code)).sum(axis=1)
+        differ: npt.NDArray[np.int64] = (self.table.codes != np.array(code)).sum(axis=1)
+        return differ
+
+    def _nearest(self, wanted: Choices, rng: random.Random) -> int:
+        differ = self._differences(wanted)
         differ[~self._left] = differ.max() + 1
         return rng.choice(np.flatnonzero(differ == differ.min()).tolist())
 
@@ -214,7 +235,7 @@ def print_table(table: Table, curves: Sequence[Curve]) -> None:
     heads += ["lead on random: least lower end of 95 % (at)", "least upper end (at)"]
     print(f"| {' | '.join(heads)}{tight} |")
     print("|---" * (9 + bool(tight)) + "|")
-    baseline = {c.seed: c.share for c in curves if c.sampler == "random"}
+    baseline = {c.seed: c.share for c in curves if c.sampler.startswith("random")}
     for name in names:
         mine = [c for c in curves if c.sampler == name]
         reached = [c.reached() for c in mine]

@@ -221,11 +221,12 @@ def check_alike(where: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]
     Raises:
         SearchError: It names the first that differs.
     """
-    for key, value in wanted.items():
-        if stored.get(key) != value:
+    for key in dict.fromkeys([*wanted, *stored]):
+        before, now = stored.get(key), wanted.get(key)
+        if before != now:
             raise SearchError(
-                f"{where} belongs to another search: {_difference(key, stored.get(key), value)}; use another "
-                "one, or the settings it was begun with"
+                f"{where} belongs to another search: {_difference(key, before, now)}; use another one, or "
+                "the settings it was begun with"
             )
 
 

@@ -17,7 +17,11 @@ _OWN_CODES = (1, 2)  # an error, a wrong option; with others a candidate ends it
 
 
 class LocalWorkers:
-    """So many `mobinas worker` processes."""
+    """So many `mobinas worker` processes.
+
+    Attributes:
+        lost: How many died since this was last set to 0, which is for whoever sees an evaluation end.
+    """
 
     def __init__(self, address: str, study: str, count: int) -> None:
         """Starts them."""
@@ -31,6 +35,7 @@ class LocalWorkers:
         self._command = [sys.executable, "-m", "mobinas", "worker", "--study", study]
         self._command += ["--parent", str(os.getpid())]
         self._processes = [self._started() for _ in range(count)]
+        self.lost = 0
 
     def _started(self) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
@@ -44,11 +49,14 @@ class LocalWorkers:
         )
         return process, said
 
-    def check(self) -> None:
+    def check(self, tries: int) -> None:
         """Replaces the ones that were killed, or that a candidate made end.
 
+        Args:
+            tries: So many workers may die of one candidate.
+
         Raises:
-            SearchError: One ended with an error of its own.
+            SearchError: One ended with an error of its own, or more died than candidates can explain.
         """
         for i, (process, said) in enumerate(self._processes):
             code = process.poll()
@@ -56,6 +64,13 @@ class LocalWorkers:
                 continue
             if code in _OWN_CODES and (words := _last_line(said)):
                 raise SearchError(f"a worker ended: {words}")
+            self.lost += 1
+            if self.lost > tries * len(self._processes):
+                words = f": {text}" if (text := _last_line(said)) else ""
+                raise SearchError(
+                    f"{self.lost} workers died before any evaluation ended, the last with exit status "
+                    f"{code}{words}; 'mobinas worker' runs one where you can look at it"
+                )
             said.close()
             self._processes[i] = self._started()
 

@@ -155,7 +155,7 @@ class Lead(Generic[C]):
         self.queue.look()
         if text := self.queue.fatal():
             raise SearchError(text)
-        self.workers.check()
+        self.workers.check(self.tries)
         if time.monotonic() - self._watched >= _WATCH_EVERY_S:
             if not self.shared.leading.held():
                 self._reconnect()
@@ -166,6 +166,8 @@ class Lead(Generic[C]):
             entry = self.record.settle(number, trial)
             progress(self.record.count("evaluated", "failed"), n_trials, entry.evaluation.candidate.name)
             self.record.check_failures()
+        if new:
+            self.workers.lost = 0
         if new or self._enough is None:
             self._enough = self.converged()
         if late or self._enough:

@@ -49,6 +49,7 @@ class Proposer(Generic[C]):
         seed: Of all draws.
         start: Yields first candidates; each time, the first one not yet seen is taken.
         n_start: How many evaluations are drawn so before the sampler takes over.
+        foretells: Whether `known` tells anything.
     """
 
     space: Space[C]
@@ -59,6 +60,7 @@ class Proposer(Generic[C]):
     seed: int
     start: Callable[[random.Random], Iterable[C]] | None
     n_start: int
+    foretells: bool = False
 
     def next(self) -> Proposal[C] | None:
         """The next candidate, or None when no further (feasible) one is to be found."""
@@ -71,13 +73,20 @@ class Proposer(Generic[C]):
         if self.record.count("evaluated", "failed", "pending") < self.n_start:
             return self._drawn(self._starts(rng), number)
         for attempt in range(DUPLICATES_IN_A_ROW):
-            sampler = make_sampler(self.sampler, derived_seed(self.seed, number, attempt))
+            foretell = self._foretold if self.foretells else None
+            sampler = make_sampler(self.sampler, derived_seed(self.seed, number, attempt), foretell)
             trial, candidate = self.record.ask(sampler)
             if candidate.digest not in self.record.digests:
                 values = self.known(candidate)
                 return Proposal(trial, candidate, values, broken(self.constraints, values))
             self.record.drop(trial)
         return self._drawn(self._anywhere(rng), number)
+
+    def _foretold(self, choices: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """What is known without an evaluation: losses by objective, violations by constraint."""
+        values = self.known(self.space.build(looking_up(choices)))
+        losses = {o.name: o.loss(values[o.name].x) for o in self.record.objectives if o.name in values}
+        return losses, {str(c): c.violation(values[c.name].x) for c in self.constraints if c.name in values}
 
     def _drawn(self, draws: Iterator[tuple[C, dict[str, Any]]], number: int) -> Proposal[C] | None:
         """The first unseen draw within the constraints, else the one nearest to them."""

@@ -109,7 +109,7 @@ class Record(Generic[C]):
             SearchError: A stored trial is not of this search, or repeats another.
         """
         self._space = space
-        self._objectives = objectives
+        self.objectives = objectives
         self._store = store
         self._study = new_study(objectives)
         self.entries: list[Entry[C]] = []
@@ -146,7 +146,7 @@ class Record(Generic[C]):
     ) -> None:
         """Ends a trial and stores it."""
         _name(trial, evaluation)
-        xs = stamp(trial, kind, evaluation, constraints, self._objectives)
+        xs = stamp(trial, kind, evaluation, constraints, self.objectives)
         if xs is None:
             frozen = self._study.tell(trial, state=TrialState.FAIL)
         else:

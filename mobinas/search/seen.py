@@ -17,6 +17,9 @@ from mobinas.search.record import VALUES_KEY
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 ABSENT = -1
+# From choices by name to what is known of them without an evaluation: losses by the objective's name, and
+# violations by the constraint's text.
+Foretell = Callable[[Mapping[str, Any]], tuple[Mapping[str, float], Mapping[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Seen:
         asked: Points that are not to be proposed again; those just refused as known are among them.
         metrics: Names of the objectives; empty where the study has none.
         needs: Choice to (the earlier choice, marks of its options) without which it does not exist.
+        bounds: The constraints' texts.
+        foretell: Tells what is known without an evaluation; None where nothing is.
     """
 
     options: Mapping[str, tuple[Any, ...]]
@@ -42,9 +47,11 @@ class Seen:
     asked: frozenset[bytes] = frozenset()
     metrics: tuple[str, ...] = ()
     needs: Mapping[int, tuple[int, npt.NDArray[np.bool_]]] = field(default_factory=dict)
+    bounds: tuple[str, ...] = ()
+    foretell: Foretell | None = None
 
     @classmethod
-    def of(cls, study: Study) -> "Seen":
+    def of(cls, study: Study, foretell: Foretell | None = None) -> "Seen":
         """Reads a study; a function of its ended trials and of those refused since the last one."""
         trials = study.get_trials(deepcopy=False)
         told = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -61,14 +68,17 @@ class Seen:
         points = _points(told, options)
         # Those refused may hold choices that no told trial has.
         known = _points([trial for trial in refused if trial.params.keys() <= options.keys()], options)
+        bounds = tuple(dict.fromkeys(name for trial in told for name in trial.constraints))
         return cls(
             options,
             points,
             _losses(study, told),
-            _violations(told),
+            _rows([trial.constraints for trial in told], bounds),
             frozenset(row.tobytes() for row in np.concatenate([points, known])),
             tuple(study.metric_names or ()),
             _needs(points, list(options.values())),
+            bounds,
+            foretell,
         )
 
     def __len__(self) -> int:
@@ -134,6 +144,12 @@ class Seen:
         fresh = [np.frombuffer(key, dtype=np.int64) for key in keys if key not in self.asked]
         return np.array(fresh, dtype=np.int64).reshape(-1, points.shape[1])
 
+    def foretold(self, points: Ints) -> tuple[Floats, Floats]:
+        """[n, objectives] losses and [n, constraints] violations, NaN where only an evaluation tells."""
+        told = [self.foretell(self.params(point)) if self.foretell else ({}, {}) for point in points]
+        losses, violations = [pair[0] for pair in told], [pair[1] for pair in told]
+        return _rows(losses, self.metrics), _rows(violations, self.bounds)
+
     def params(self, point: Ints) -> dict[str, Any]:
         """The choices of a point by name."""
         named = zip(self.options.items(), point.tolist(), strict=True)
@@ -144,7 +160,11 @@ Propose = Callable[[Seen, np.random.Generator], Ints]
 
 
 class PointSampler(BaseSampler):
-    """A sampler that is a function of what was seen and of its seed."""
+    """A sampler that is a function of what was seen and of its seed.
+
+    Attributes:
+        foretell: What is known of a point without an evaluation; None where nothing is.
+    """
 
     def __init__(self, propose: Propose, seed: int) -> None:
         """Takes the function: what was seen and a generator to [1, choices], one point."""
@@ -152,10 +172,11 @@ class PointSampler(BaseSampler):
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
         self._seen: Seen | None = None
+        self.foretell: Foretell | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All choices seen so far."""
-        self._seen = Seen.of(study)
+        self._seen = Seen.of(study, self.foretell)
         return {name: CategoricalDistribution(options) for name, options in self._seen.options.items()}
 
     def sample_relative(
@@ -195,10 +216,10 @@ def _losses(study: Study, trials: Sequence[FrozenTrial]) -> Floats:
     return signs * losses
 
 
-def _violations(trials: Sequence[FrozenTrial]) -> Floats:
-    names = list(dict.fromkeys(name for trial in trials for name in trial.constraints))
-    rows = [[trial.constraints.get(name, np.nan) for name in names] for trial in trials]
-    return np.array(rows, dtype=np.float64).reshape(len(trials), len(names))
+def _rows(numbers: Sequence[Mapping[str, float]], names: Sequence[str]) -> Floats:
+    """[n, names], NaN where there is no number."""
+    rows = [[row.get(name, np.nan) for name in names] for row in numbers]
+    return np.array(rows, dtype=np.float64).reshape(len(numbers), len(names))
 
 
 def _needs(points: Ints, options: list[tuple[Any, ...]]) -> dict[int, tuple[int, npt.NDArray[np.bool_]]]:

@@ -167,9 +167,8 @@ class _Asked(Generic[C]):
         stop = None if self.stop_below is None else StopRule(self.stop_below, self.n_start)
         search = _Search(self.space, self.axes, self.bounds, self.prefilter, record, stop)
         search.check_beforehand(self.seed)
-        return search, Proposer(
-            self.space, record, self.bounds, search.known, self.sampler, self.seed, self.start, self.n_start
-        )
+        asked = (self.sampler, self.seed, self.start, self.n_start, self.prefilter is not None)
+        return search, Proposer(self.space, record, self.bounds, search.known, *asked)
 
 
 def _alone(

@@ -42,8 +42,11 @@ def test_files_stand_in_the_record_and_outlast_a_resume(tmp_path: Path) -> None:
     found = search(place, storage=tmp_path / "study")
     assert logs(found, place, tmp_path / "got") == expected(found)
     (tmp_path / "weights.txt").write_text("other")
-    with pytest.raises(SearchError, match="another search: its files are others"):
+    refused = "another search: its files are others"
+    with pytest.raises(SearchError, match=refused):
         search(place, storage=tmp_path / "study")
+    with pytest.raises(SearchError, match=refused):
+        pareto_search(SPACE, evaluate, AXES, storage=tmp_path / "study", n_trials=5, sampler="random", seed=5)
 
 
 def test_workers_get_files_and_leave_files_though_they_are_killed(

@@ -142,6 +142,17 @@ def test_a_deadly_candidate_counts_as_failed(
     assert not any(e.error for e in mended.history) and digests(mended) == digests(found)
 
 
+def test_workers_that_die_before_any_candidate_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torn = "import os, sys\nsys.stderr.write('no such driver\\n')\nos._exit(7)\n"
+    (tmp_path / "torn_job.py").write_text(torn)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "3 workers died before any evaluation ended, the last with exit status 7: no such driver; 'mobinas"
+    with pytest.raises(SearchError, match=text):
+        search(tmp_path / "study", workers=1, tries=2, evaluate="torn_job:evaluate")
+
+
 def test_an_answer_that_cannot_be_meant_ends_the_search(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"'gain' of .* is nan; it must be a finite number"):
         search(tmp_path / "study", workers=1, evaluate="worker_job:unfinite")

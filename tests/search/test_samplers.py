@@ -1,6 +1,7 @@
 """What is special about single samplers, and what they learn with; the contracts hold for all of them."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,54 @@ def test_auto_keeps_to_what_is_feasible() -> None:
     )
     assert sum(not e.feasible for e in result.history[25:]) <= 3
     assert max(e["accuracy"] for e in result.members) >= 18
+
+
+def test_auto_chooses_by_what_is_known_without_an_evaluation() -> None:
+    """No model learns a parity, and nothing infeasible is proposed where it is told beforehand."""
+    space = ChoiceSpace({f"c{k}": tuple(range(4)) for k in range(6)})
+
+    def evaluate(choices: Choices) -> dict[str, float]:
+        return {"accuracy": sum(float(x or 0) for x in choices.values())}
+
+    def prefilter(choices: Choices) -> dict[str, float]:
+        numbers = [int(x or 0) for x in choices.values()]
+        return {"latency_s": 1.0 + sum(numbers), "parity": sum(numbers) % 2}
+
+    bounds = {"parity": "<= 0"}
+    asked: dict[str, Any] = {"n_trials": 40, "n_start": 10, "constraints": bounds, "prefilter": prefilter}
+    assert not pareto_search(space, evaluate, AXES, sampler="auto", **asked).rejected
+    assert len(pareto_search(space, evaluate, AXES, sampler="local", **asked).rejected) > 20
+
+
+def test_gains_of_points_whose_losses_are_known_are_exact() -> None:
+    rng = np.random.default_rng(0)
+    seen = seen_of(some_points(30), rng.random((30, 2)), np.full((30, 1), -1.0))
+    pool, losses = some_points(50, seed=1), rng.random((50, 2)) / 4
+    gain = auto.Gain(seen, seen.front(), rng)
+    violations = np.where(np.arange(50) < 25, np.nan, 1.0)[:, None]
+    gains = gain(pool, (losses, violations))
+    front, reference = (
+        seen.losses[seen.front()],
+        1.1 * seen.losses.max(axis=0) - 0.1 * seen.losses.min(axis=0),
+    )
+    before = hypervolume(front, reference)
+    exact = [hypervolume(np.vstack([front, row]), reference) - before for row in losses]
+    assert gains[:25] == pytest.approx(np.array(exact[:25]))
+    assert (gains[25:] == -1).all()
+
+
+def test_what_is_foretold_is_an_array_by_name() -> None:
+    points = some_points(3)
+    told = iter([({"loss": 2.0}, {"b": 1.0}), ({}, {"a": -1.0, "b": 3.0}), ({"other": 1.0, "loss": 4.0}, {})])
+    seen = replace(
+        seen_of(points, np.zeros((3, 2)), metrics=("other", "loss")),
+        bounds=("a", "b"),
+        foretell=lambda _: next(told),
+    )
+    losses, violations = seen.foretold(points)
+    nan = np.nan
+    np.testing.assert_array_equal(losses, [[nan, 2.0], [nan, nan], [1.0, 4.0]])
+    np.testing.assert_array_equal(violations, [[nan, 1.0], [-1.0, 3.0], [nan, nan]])
 
 
 def test_auto_aims_further_inside_where_the_latest_broke_a_bound() -> None:
