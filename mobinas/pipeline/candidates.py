@@ -15,8 +15,8 @@ from mobinas.files import write_atomic
 from mobinas.nets.module import GraphModule
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.group import lead
+from mobinas.pipeline.process_pool import PackedPart, Work, run_all, worker_count
 from mobinas.pipeline.supernet import ELASTIC
-from mobinas.pipeline.workers import PackedPart, Work, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.train.device import find_device

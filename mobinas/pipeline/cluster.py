@@ -1,8 +1,8 @@
 """Where workers find a job: many machines search its front and train its networks.
 
 Each of these steps is a search in the storage and a part of the job (`mobinas.search.parts`). Workers
-import what they do from `mobinas.pipeline.remote`; what they need, except images, comes from the artifact
-store.
+import what they do from `mobinas.pipeline.cluster_work`; what they need, except images, comes from the
+artifact store.
 """
 
 from contextlib import AbstractContextManager
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Names of files that workers are handed.
 JOB_FILE, DATA_FILE, ELASTIC_FILE, NETWORKS_FILE = "job.toml", "data.json", "elastic.pt", "networks.json"
-INHERITED, TRAINED = "mobinas.pipeline.remote:inherited", "mobinas.pipeline.remote:trained"
-TUNED = "mobinas.pipeline.remote:tuned"
+INHERITED, TRAINED = "mobinas.pipeline.cluster_work:inherited", "mobinas.pipeline.cluster_work:trained"
+TUNED = "mobinas.pipeline.cluster_work:tuned"
 # How fast a job runs, and sections whose parts tell themselves what they were begun with.
 _MAY_CHANGE = {"device", "threads", "search", "train"}
 

@@ -16,8 +16,8 @@ from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
 from mobinas.metrics.evaluation import Source, Value
 from mobinas.metrics.result import SearchResult
-from mobinas.pipeline.by_workers import files_for_workers
 from mobinas.pipeline.cluster import ELASTIC_FILE, INHERITED, check_complete
+from mobinas.pipeline.cluster_networks import files_for_workers
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import at_size, subset

@@ -20,16 +20,16 @@ from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
-from mobinas.pipeline.by_workers import each_network, files_for_workers
 from mobinas.pipeline.candidates import Candidates, judge_all
 from mobinas.pipeline.cluster import ELASTIC_FILE, TUNED, Cluster
+from mobinas.pipeline.cluster_networks import each_network, files_for_workers
 from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front import accuracy_value
 from mobinas.pipeline.load import subset
+from mobinas.pipeline.process_pool import worker_count
 from mobinas.pipeline.supernet import ELASTIC
 from mobinas.pipeline.train import recipe_of
-from mobinas.pipeline.workers import worker_count
 from mobinas.progress import Progress
 from mobinas.search.finalists import finalists
 from mobinas.search.rungs import Rung, climb

@@ -16,7 +16,7 @@ from mobinas.files import write_atomic
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.group import lead
 from mobinas.pipeline.load import task_of
-from mobinas.pipeline.workers import KeyProgress, PackedPart, cores, run_all, worker_count
+from mobinas.pipeline.process_pool import KeyProgress, PackedPart, cores, run_all, worker_count
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.device import find_device
@@ -123,7 +123,7 @@ def _each_trained(
     job: Job, trainings: Trainings, missing: Sequence[str], report: KeyProgress
 ) -> Iterator[str]:
     if job.cluster is not None and missing:
-        from mobinas.pipeline.train_by_workers import train_by_workers
+        from mobinas.pipeline.cluster_training import train_by_workers
 
         train_by_workers(job, trainings, report)
         return iter(missing)

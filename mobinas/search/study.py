@@ -22,8 +22,8 @@ from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints,
 from mobinas.search.feasibility import feasibility
 from mobinas.search.journal import STUDY_NAME, open_journal
 from mobinas.search.judging import Judge, Numbers, checked_values
+from mobinas.search.lead import TRIES, Lead, function_name, open_queue, work_of
 from mobinas.search.local_workers import local_workers
-from mobinas.search.parallel import TRIES, Lead, function_name, open_queue, work_of
 from mobinas.search.proposals import Proposal, Proposer
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler

@@ -25,9 +25,9 @@ from mobinas.errors import ArtifactError, ConfigError, DataError, SearchError, T
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
-from mobinas.pipeline import remote
-from mobinas.pipeline.by_workers import each_network
+from mobinas.pipeline import cluster_work
 from mobinas.pipeline.cluster import DATA_FILE, JOB_FILE, NETWORKS_FILE, Cluster, check_complete
+from mobinas.pipeline.cluster_networks import each_network
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.job import run
 from mobinas.pipeline.load import images_of
@@ -57,8 +57,8 @@ def given(folder: Path, digest: str = "") -> Files:
 
 def trained(files: Files, folder: Path) -> dict[str, torch.Tensor]:
     with files.at_hand() as attached:
-        remote.trained.prepare()
-        remote.trained(Choices({"network": "plain_cnn"}))
+        cluster_work.trained.prepare()
+        cluster_work.trained(Choices({"network": "plain_cnn"}))
     assert set(attached) == {"plain_cnn.pt", "plain_cnn.json"}
     assert files.artifacts is not None
     for file in attached.values():
@@ -69,10 +69,10 @@ def trained(files: Files, folder: Path) -> dict[str, torch.Tensor]:
 
 def test_other_images_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with given(tmp_path, "0" * 64).at_hand(), pytest.raises(DataError, match=r"not those of the job.*--data"):
-        remote.trained.prepare()
-    monkeypatch.setenv(remote.DATA_ENV, str(tmp_path / "elsewhere"))
+        cluster_work.trained.prepare()
+    monkeypatch.setenv(cluster_work.DATA_ENV, str(tmp_path / "elsewhere"))
     with given(tmp_path).at_hand(), pytest.raises(DataError, match="elsewhere"):
-        remote.trained.prepare()
+        cluster_work.trained.prepare()
 
 
 def test_contenders_travel_as_plain_data() -> None:
@@ -86,13 +86,13 @@ def test_contenders_travel_as_plain_data() -> None:
 
 def test_several_gpus_train_under_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert remote.processes() == 4
-    command = remote.torchrun(4, tmp_path, "net", tmp_path / "out")
+    assert cluster_work.processes() == 4
+    command = cluster_work.torchrun(4, tmp_path, "net", tmp_path / "out")
     assert command[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
-    assert command[6:8] == ["-m", "mobinas.pipeline.remote"]
+    assert command[6:8] == ["-m", "mobinas.pipeline.cluster_work"]
     assert command[8:] == [str(tmp_path), "net", str(tmp_path / "out"), str(os.getpid())]
-    monkeypatch.setenv(remote.PROCESSES_ENV, "1")
-    assert remote.processes() == 1
+    monkeypatch.setenv(cluster_work.PROCESSES_ENV, "1")
+    assert cluster_work.processes() == 1
 
 
 @pytest.mark.slow
@@ -101,14 +101,14 @@ def test_two_processes_train_one_network(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "two").mkdir()
     files = given(tmp_path)
     alone = trained(files, tmp_path / "one")
-    monkeypatch.setenv(remote.PROCESSES_ENV, "2")
+    monkeypatch.setenv(cluster_work.PROCESSES_ENV, "2")
     together = trained(files, tmp_path / "two")
     assert alone.keys() == together.keys()
     histories = [json.loads((tmp_path / n / "plain_cnn.json").read_text()) for n in ("one", "two")]
     assert histories[1]["losses"] == pytest.approx(histories[0]["losses"], rel=0.2)
     (tmp_path / DATA_FILE).write_text(json.dumps({"digest": "0" * 64}))
     with pytest.raises(TrainingError, match="under torchrun: the images of 'digits' here are not those"):
-        remote._run_torchrun(remote.torchrun(2, tmp_path, "plain_cnn", tmp_path / "two"))
+        cluster_work._run_torchrun(cluster_work.torchrun(2, tmp_path, "plain_cnn", tmp_path / "two"))
 
 
 def start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":

@@ -17,7 +17,7 @@ import torch
 from mobinas.errors import MobinasError, TrainingError
 from mobinas.pipeline.front_file import load_front
 from mobinas.pipeline.group import dismiss, follow, group, is_helper, lead
-from mobinas.pipeline.workers import worker_count
+from mobinas.pipeline.process_pool import worker_count
 from mobinas.progress import Progress
 from mobinas.train import parallel
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mobinas.errors import DataError, TrainingError
-from mobinas.pipeline.workers import run_all
+from mobinas.pipeline.process_pool import run_all
 from mobinas.progress import Progress
 
 

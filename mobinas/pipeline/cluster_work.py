@@ -25,9 +25,9 @@ from mobinas.pipeline.context import Contender
 from mobinas.pipeline.front import judge_of
 from mobinas.pipeline.group import dismiss, follow, group
 from mobinas.pipeline.load import images_of, parts_of, space_of, task_of
+from mobinas.pipeline.process_pool import PackedPart
 from mobinas.pipeline.qualify import shortlist_candidates, tuned_accuracy
 from mobinas.pipeline.train import Trainings, history_file, train_one, weights_file
-from mobinas.pipeline.workers import PackedPart
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Files, attach_file, given_file
 from mobinas.search.choice_space import Choices
@@ -156,7 +156,7 @@ def torchrun(count: int, given: Path, name: str, folder: Path) -> list[str]:
     return [
         sys.executable,
         *launcher,
-        *("-m", "mobinas.pipeline.remote"),
+        *("-m", "mobinas.pipeline.cluster_work"),
         *(str(given), name, str(folder), str(os.getpid())),
     ]
 

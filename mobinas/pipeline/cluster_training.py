@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 from mobinas.metrics.objective import Objective
-from mobinas.pipeline.by_workers import each_network, files_for_workers
 from mobinas.pipeline.cluster import TRAINED
+from mobinas.pipeline.cluster_networks import each_network, files_for_workers
 from mobinas.pipeline.context import Job
+from mobinas.pipeline.process_pool import KeyProgress
 from mobinas.pipeline.train import Trainings, history_file, weights_file
-from mobinas.pipeline.workers import KeyProgress
 from mobinas.search.artifacts import Artifacts
 
 _SECONDS = Objective("seconds", "minimize", "s")
