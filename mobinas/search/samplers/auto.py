@@ -21,6 +21,8 @@ MAX_LEARNT = 300
 POOL = 120
 ROUNDS = 4
 _KEPT = 12
+# The gain of a point that is known to be infeasible.
+IMPOSSIBLE = -1.0
 # So many of the pool are looked at by what is known of them, and as many again where all of these are
 # infeasible: lowering, counting and predicting a network takes a millisecond.
 FORETOLD = 16
@@ -54,7 +56,7 @@ def propose(seen: Seen, rng: np.random.Generator) -> Ints:
     for first in range(0, len(points) if seen.foretell else 0, FORETOLD):
         some = points[first : first + FORETOLD]
         gains = gain(some, seen.foretold(some))
-        if gains.max() >= 0:
+        if gains.max() > IMPOSSIBLE:
             return some[[int(np.argmax(gains))]]
     return points[:1]
 
@@ -125,7 +127,7 @@ class Gain:
             chance *= ~(foretold[1] > 0).any(axis=1)
         # Gains beyond the bounds are mostly large and seldom had: points that are not sure enough to be
         # feasible come after all others, the surest first.
-        return np.where(chance >= 1 - ALLOWED, gains * chance, chance - 1)
+        return np.where(chance >= 1 - ALLOWED, gains * chance, IMPOSSIBLE + chance)
 
 
 def margin(violations: Floats) -> float:
