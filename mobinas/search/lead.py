@@ -187,7 +187,7 @@ class Lead(Generic[C]):
             proposal = self.proposer.next()
             if proposal is None:
                 self._dry = True
-            elif proposal.broken:
+            elif proposal.refused:
                 self.record.reject(proposal, self.bounds)
             else:
                 self.record.reserve(proposal.trial, proposal.candidate, proposal.values)

@@ -9,11 +9,12 @@ from typing import Any, Generic
 
 from optuna.trial import Trial
 
+from mobinas.errors import Infeasible
 from mobinas.metrics.evaluation import C, Value
 from mobinas.search.choice_space import Space, enumerate_space, recorded
 from mobinas.search.constraints import Constraint, broken
 from mobinas.search.feasibility import looking_up, single_changes
-from mobinas.search.record import Record, derived_seed
+from mobinas.search.record import UNBOUNDED, Record, derived_seed
 from mobinas.search.samplers import make_sampler
 
 DUPLICATES_IN_A_ROW = 50
@@ -28,12 +29,28 @@ Known = Callable[[C], Mapping[str, Value]]
 
 @dataclass(frozen=True, slots=True)
 class Proposal(Generic[C]):
-    """A candidate that the record does not hold, with its trial and what is known before its evaluation."""
+    """A candidate that the record does not hold, with what is known before its evaluation.
+
+    Attributes:
+        trial: Not yet ended.
+        candidate: Of the trial.
+        values: Those known.
+        refused: Why it is known to be infeasible; empty where it is not.
+    """
 
     trial: Trial
     candidate: C
     values: Mapping[str, Value]
-    broken: tuple[Constraint, ...]
+    refused: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Foreknown:
+    """Values, why they are infeasible, and how far beyond the constraints."""
+
+    values: Mapping[str, Value]
+    refused: str = ""
+    beyond: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +61,7 @@ class Proposer(Generic[C]):
         space: Where candidates come from.
         record: What has ended.
         constraints: Bounds; candidates known to break them are avoided where draws are free.
-        known: What is known of a candidate before its evaluation.
+        known: What is known of a candidate before its evaluation; may raise Infeasible.
         sampler: A name of `make_sampler`.
         seed: Of all draws.
         start: Yields first candidates; each time, the first one not yet seen is taken.
@@ -69,7 +86,7 @@ class Proposer(Generic[C]):
         if len(self.record.trailing("rejected")) >= REJECTIONS_IN_A_ROW:
             # The sampler aims at what cannot be had; help it out, or end.
             found = self._drawn(self._anywhere(rng), number)
-            return None if found is None or found.broken else found
+            return None if found is None or found.refused else found
         if self.record.count("evaluated", "failed", "pending") < self.n_start:
             return self._drawn(self._starts(rng), number)
         for attempt in range(DUPLICATES_IN_A_ROW):
@@ -77,37 +94,47 @@ class Proposer(Generic[C]):
             sampler = make_sampler(self.sampler, derived_seed(self.seed, number, attempt), foretell)
             trial, candidate = self.record.ask(sampler)
             if candidate.digest not in self.record.digests:
-                values = self.known(candidate)
-                return Proposal(trial, candidate, values, broken(self.constraints, values))
+                known = self._foreknown(candidate)
+                return Proposal(trial, candidate, known.values, known.refused)
             self.record.drop(trial)
         return self._drawn(self._anywhere(rng), number)
 
     def _foretold(self, choices: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
         """What is known without an evaluation: losses by objective, violations by constraint."""
-        values = self.known(self.space.build(looking_up(choices)))
-        losses = {o.name: o.loss(values[o.name].x) for o in self.record.objectives if o.name in values}
-        return losses, {str(c): c.violation(values[c.name].x) for c in self.constraints if c.name in values}
+        known = self._foreknown(self.space.build(looking_up(choices)))
+        xs = {name: value.x for name, value in known.values.items()}
+        violations = {str(c): c.violation(xs[c.name]) for c in self.constraints if c.name in xs}
+        if known.refused and not xs:
+            violations[UNBOUNDED] = 1.0
+        return {o.name: o.loss(xs[o.name]) for o in self.record.objectives if o.name in xs}, violations
+
+    def _foreknown(self, candidate: C) -> _Foreknown:
+        try:
+            values = self.known(candidate)
+        except Infeasible as error:
+            return _Foreknown({}, str(error) or "infeasible", math.inf)
+        text = "; ".join(f"breaks {constraint}" for constraint in broken(self.constraints, values))
+        return _Foreknown(values, text, _beyond(self.constraints, values))
 
     def _drawn(self, draws: Iterator[tuple[C, dict[str, Any]]], number: int) -> Proposal[C] | None:
         """The first unseen draw within the constraints, else the one nearest to them."""
-        best: tuple[float, C, dict[str, Any], Mapping[str, Value]] | None = None
+        best: tuple[_Foreknown, C, dict[str, Any]] | None = None
         seen = set(self.record.digests)
         for candidate, choices in draws:
             if candidate.digest in seen:
                 continue
             seen.add(candidate.digest)
-            values = self.known(candidate)
-            beyond = _beyond(self.constraints, values)
-            if best is None or beyond < best[0]:
-                best = (beyond, candidate, choices, values)
-            if beyond == 0:
+            known = self._foreknown(candidate)
+            if best is None or known.beyond < best[0].beyond:
+                best = (known, candidate, choices)
+            if not known.refused:
                 break
         if best is None:
             return None
-        _, candidate, choices, values = best
+        known, candidate, choices = best
         sampler = make_sampler(self.sampler, derived_seed(self.seed, number, "given"))
         trial, _ = self.record.ask(sampler, choices)
-        return Proposal(trial, candidate, values, broken(self.constraints, values))
+        return Proposal(trial, candidate, known.values, known.refused)
 
     def _starts(self, rng: random.Random) -> Iterator[tuple[C, dict[str, Any]]]:
         for candidate in itertools.islice(self.start(rng) if self.start else (), _RANDOM_DRAWS):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FAILURES_IN_A_ROW = 5
 VALUES_KEY = "mobinas:values"
+# The constraint, to samplers, that candidates break which are infeasible for no bound.
+UNBOUNDED = "evaluation"
 
 Kind = Literal["evaluated", "rejected", "failed", "pending"]
 
@@ -156,9 +158,8 @@ class Record(Generic[C]):
         self._note(Entry(kind, evaluation, frozen.params))
 
     def reject(self, proposal: "Proposal[C]", constraints: Sequence[Constraint]) -> None:
-        """Ends the trial of a proposal that is known to break constraints."""
-        text = "; ".join(f"breaks {constraint}" for constraint in proposal.broken)
-        evaluation = Evaluation(proposal.candidate, proposal.values, False, text)
+        """Ends the trial of a proposal that is known to be infeasible."""
+        evaluation = Evaluation(proposal.candidate, proposal.values, False, proposal.refused)
         self.add(proposal.trial, "rejected", evaluation, constraints)
 
     def reserve(self, trial: Trial, candidate: C, known: Mapping[str, Value]) -> None:
@@ -290,7 +291,7 @@ def stamp(
     for constraint in known:
         trial.set_constraint(str(constraint), constraint.violation(values[constraint.name].x))
     if not evaluation.feasible and all(c.met_by(values[c.name].x) for c in known):
-        trial.set_constraint("evaluation", 1.0)
+        trial.set_constraint(UNBOUNDED, 1.0)
     trial.set_user_attr("mobinas:kind", kind)
     if kind == "failed":
         return None

@@ -1,5 +1,6 @@
 """The search over the front: asks a sampler for candidates, and has each evaluated at most once."""
 
+import math
 import random
 import time
 import traceback
@@ -87,8 +88,8 @@ def pareto_search(
         start: Yields candidates to begin with, instead of uniform draws over encodings; each time anew, and
             the first one not yet seen is taken.
         n_start: How many evaluations precede the sampler's own proposals.
-        prefilter: Cheap values of a candidate (exact or predicted), known before its evaluation;
-            a candidate that breaks a constraint by them is recorded and not evaluated.
+        prefilter: Cheap values of a candidate (exact or predicted), known before its evaluation; it may
+            raise Infeasible. A candidate that breaks a constraint by them is recorded and not evaluated.
         progress: Told after each evaluation.
         workers: So many processes of this machine evaluate, and more may join by ``mobinas worker``;
             0 leaves all to those.
@@ -260,17 +261,27 @@ class _Search(Generic[C]):
         """Raises Infeasible where what the prefilter tells leaves no candidate; only at the beginning."""
         if self.prefilter is None or self.record.entries:
             return
-        told = self.known(self.space.build(lambda _name, options: options[0]))
+        try:
+            told = self.known(self.space.build(lambda _name, options: options[0]))
+        except Infeasible:
+            return
         bounds = {b.name: (b.relation, b.bound) for b in self.bounds if b.name in told}
+        worst = {name: math.inf if sign == "<=" else -math.inf for name, (sign, _) in bounds.items()}
+
+        def known(many: Sequence[C]) -> Iterator[Mapping[str, float | Value]]:
+            for candidate in many:
+                try:
+                    yield self.known(candidate)
+                except Infeasible:
+                    yield {**told, **worst}
+
         if bounds:
-
-            def known(many: Sequence[C]) -> list[Mapping[str, Value]]:
-                return [self.known(candidate) for candidate in many]
-
-            feasibility(self.space, known, bounds, seed=seed, draws=_DRAWS_BEFORE, ends=False).check()
+            feasibility(
+                self.space, lambda many: list(known(many)), bounds, seed=seed, draws=_DRAWS_BEFORE, ends=False
+            ).check()
 
     def known(self, candidate: C) -> Mapping[str, Value]:
-        """What the prefilter tells, checked."""
+        """What the prefilter tells, checked; raises Infeasible where the prefilter does."""
         if self.prefilter is None:
             return {}
         values = checked_values(self._told(self.prefilter, candidate), candidate, self.axes)
@@ -285,11 +296,6 @@ class _Search(Generic[C]):
     def _told(self, prefilter: Callable[[C], Numbers], candidate: C) -> Numbers:
         try:
             told = prefilter(candidate)
-        except Infeasible as error:
-            raise SearchError(
-                f"prefilter found {described(candidate)} infeasible ({error}); let evaluate raise "
-                "Infeasible, or return a value that a constraint bounds"
-            ) from error
         except MobinasError:
             raise
         except Exception as error:
@@ -318,7 +324,7 @@ class _Search(Generic[C]):
             if proposal is None:
                 self._check_feasible()
                 return True
-            if proposal.broken:
+            if proposal.refused:
                 self.record.reject(proposal, self.bounds)
                 continue
             self._evaluate(judge, proposal)
@@ -338,11 +344,12 @@ class _Search(Generic[C]):
 
     def _check_feasible(self) -> None:
         evaluations: list[Evaluation[C]] = list(self.record.evaluations("evaluated", "rejected"))
-        if any(e.comparable(self.axes) for e in evaluations) or not self.bounds or not evaluations:
+        if any(e.comparable(self.axes) for e in evaluations) or not evaluations:
             return
         many = f"none of {len(evaluations)} candidates"
-        text = unmet(self.bounds, [{name: v.x for name, v in e.values.items()} for e in evaluations])
-        if text:
+        rows = [{name: v.x for name, v in e.values.items()} for e in evaluations]
+        told = any(bound.name in row for bound in self.bounds for row in rows)
+        if told and (text := unmet(self.bounds, rows)):
             raise Infeasible(f"{many} meets {text}; loosen the constraint")
         raise Infeasible(f"{many} is feasible, the last: {evaluations[-1].reason}")
 
