@@ -171,7 +171,8 @@ def test_auto_keeps_to_what_is_feasible() -> None:
     assert max(e["accuracy"] for e in result.members) >= 18
 
 
-def test_auto_chooses_by_what_is_known_without_an_evaluation() -> None:
+@pytest.mark.parametrize("refuses", [False, True])
+def test_auto_chooses_by_what_is_known_without_an_evaluation(refuses: bool) -> None:
     """No model learns a parity, and nothing infeasible is proposed where it is told beforehand."""
     space = ChoiceSpace({f"c{k}": tuple(range(4)) for k in range(6)})
 
@@ -179,12 +180,15 @@ def test_auto_chooses_by_what_is_known_without_an_evaluation() -> None:
         return {"accuracy": sum(float(x or 0) for x in choices.values())}
 
     def prefilter(choices: Choices) -> dict[str, float]:
-        numbers = [int(x or 0) for x in choices.values()]
-        return {"latency_s": 1.0 + sum(numbers), "parity": sum(numbers) % 2}
+        total = sum(int(x or 0) for x in choices.values())
+        if refuses and total % 2:
+            raise Infeasible("odd")
+        return {"latency_s": 1.0 + total, "parity": total % 2}
 
-    bounds = {"parity": "<= 0"}
-    asked: dict[str, Any] = {"n_trials": 40, "n_start": 10, "constraints": bounds, "prefilter": prefilter}
-    assert not pareto_search(space, evaluate, AXES, sampler="auto", **asked).rejected
+    asked: dict[str, Any] = {"n_trials": 40, "n_start": 10, "prefilter": prefilter}
+    asked |= {} if refuses else {"constraints": {"parity": "<= 0"}}
+    # That something is refused for no bound is known once it has happened.
+    assert len(pareto_search(space, evaluate, AXES, sampler="auto", **asked).rejected) <= refuses
     assert len(pareto_search(space, evaluate, AXES, sampler="local", **asked).rejected) > 20
 
 
