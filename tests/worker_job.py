@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,8 +24,7 @@ def evaluate(choices: Choices) -> dict[str, float]:
         if not mark.exists() or "ALWAYS" in os.environ:
             mark.touch()
             if os.environ.get("ALWAYS") == "exit":
-                sys.stderr.write("giving up\n")
-                os._exit(3)
+                os._exit(0)
             os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(os.environ.get("JOB_S", "0")))
     return {"gain": float(sum(xs)), "price": float(sum(i * x for i, x in enumerate(xs)))}

@@ -155,7 +155,8 @@ class Lead(Generic[C]):
         self.queue.look()
         if text := self.queue.fatal():
             raise SearchError(text)
-        self.workers.check(self.tries)
+        # So many may die of the candidates that are out, and of themselves.
+        self.workers.check(self.tries * (self.record.count("pending") + len(self.workers)))
         if time.monotonic() - self._watched >= _WATCH_EVERY_S:
             if not self.shared.leading.held():
                 self._reconnect()

@@ -49,27 +49,31 @@ class LocalWorkers:
         )
         return process, said
 
-    def check(self, tries: int) -> None:
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def check(self, most_lost: int) -> None:
         """Replaces the ones that were killed, or that a candidate made end.
 
         Args:
-            tries: So many workers may die of one candidate.
+            most_lost: So many may die until one evaluation ends.
 
         Raises:
-            SearchError: One ended with an error of its own, or more died than candidates can explain.
+            SearchError: One ended with an error of its own, or more died.
         """
         for i, (process, said) in enumerate(self._processes):
             code = process.poll()
-            if code is None or code == 0:
+            if code is None:
                 continue
             if code in _OWN_CODES and (words := _last_line(said)):
                 raise SearchError(f"a worker ended: {words}")
             self.lost += 1
-            if self.lost > tries * len(self._processes):
+            if self.lost > most_lost:
+                how = f"with exit status {code}" if code >= 0 else f"of signal {-code}"
                 words = f": {text}" if (text := _last_line(said)) else ""
                 raise SearchError(
-                    f"{self.lost} workers died before any evaluation ended, the last with exit status "
-                    f"{code}{words}; 'mobinas worker' runs one where you can look at it"
+                    f"{self.lost} workers died since an evaluation last ended, the last {how}{words}; call "
+                    "the evaluate function once without workers to see why"
                 )
             said.close()
             self._processes[i] = self._started()

@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from optuna.trial import Trial
@@ -14,7 +14,7 @@ from mobinas.metrics.evaluation import C, Value
 from mobinas.search.choice_space import Space, enumerate_space, recorded
 from mobinas.search.constraints import Constraint, broken
 from mobinas.search.feasibility import looking_up, single_changes
-from mobinas.search.record import UNBOUNDED, Record, derived_seed
+from mobinas.search.record import FOUND_BEFORE, Record, derived_seed
 from mobinas.search.samplers import make_sampler
 
 DUPLICATES_IN_A_ROW = 50
@@ -55,32 +55,34 @@ class _Foreknown:
 
 @dataclass(frozen=True, slots=True)
 class Proposer(Generic[C]):
-    """Proposes candidates; a function of the seed and the record alone, so that a resume repeats it.
+    """Proposes candidates; a function of seed, record and what is known, so that a resume repeats it.
 
     Attributes:
         space: Where candidates come from.
         record: What has ended.
         constraints: Bounds; candidates known to break them are avoided where draws are free.
-        known: What is known of a candidate before its evaluation; may raise Infeasible.
+        known: What is known of a candidate before its evaluation, always the same; may raise Infeasible. None
+            where nothing is.
         sampler: A name of `make_sampler`.
         seed: Of all draws.
         start: Yields first candidates; each time, the first one not yet seen is taken.
         n_start: How many evaluations are drawn so before the sampler takes over.
-        foretells: Whether `known` tells anything.
     """
 
     space: Space[C]
     record: Record[C]
     constraints: Sequence[Constraint]
-    known: Known[C]
+    known: Known[C] | None
     sampler: str
     seed: int
     start: Callable[[random.Random], Iterable[C]] | None
     n_start: int
-    foretells: bool = False
+    # Of the proposal that is being made, by digest.
+    _foreknown: dict[str, _Foreknown] = field(default_factory=dict, init=False)
 
     def next(self) -> Proposal[C] | None:
         """The next candidate, or None when no further (feasible) one is to be found."""
+        self._foreknown.clear()
         number = len(self.record.entries)
         rng = random.Random(derived_seed(self.seed, number, "draw"))
         if len(self.record.trailing("rejected")) >= REJECTIONS_IN_A_ROW:
@@ -90,25 +92,42 @@ class Proposer(Generic[C]):
         if self.record.count("evaluated", "failed", "pending") < self.n_start:
             return self._drawn(self._starts(rng), number)
         for attempt in range(DUPLICATES_IN_A_ROW):
-            foretell = self._foretold if self.foretells else None
+            foretell = self._foretold if self.known else None
             sampler = make_sampler(self.sampler, derived_seed(self.seed, number, attempt), foretell)
             trial, candidate = self.record.ask(sampler)
             if candidate.digest not in self.record.digests:
-                known = self._foreknown(candidate)
+                known = self._look(candidate)
                 return Proposal(trial, candidate, known.values, known.refused)
             self.record.drop(trial)
         return self._drawn(self._anywhere(rng), number)
 
     def _foretold(self, choices: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
         """What is known without an evaluation: losses by objective, violations by constraint."""
-        known = self._foreknown(self.space.build(looking_up(choices)))
+        open_choices = []
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            if name not in choices and len(options) > 1:
+                open_choices.append(name)
+            return choices.get(name, options[0])
+
+        candidate = self.space.build(choose)
+        if open_choices:
+            return {}, {}
+        known = self._look(candidate)
         xs = {name: value.x for name, value in known.values.items()}
         violations = {str(c): c.violation(xs[c.name]) for c in self.constraints if c.name in xs}
-        if known.refused and not xs:
-            violations[UNBOUNDED] = 1.0
+        violations[FOUND_BEFORE] = 1.0 if known.beyond == math.inf else -1.0
         return {o.name: o.loss(xs[o.name]) for o in self.record.objectives if o.name in xs}, violations
 
-    def _foreknown(self, candidate: C) -> _Foreknown:
+    def _look(self, candidate: C) -> _Foreknown:
+        found = self._foreknown.get(candidate.digest)
+        if found is None:
+            found = self._foreknown[candidate.digest] = self._looked(candidate)
+        return found
+
+    def _looked(self, candidate: C) -> _Foreknown:
+        if self.known is None:
+            return _Foreknown({})
         try:
             values = self.known(candidate)
         except Infeasible as error:
@@ -124,7 +143,7 @@ class Proposer(Generic[C]):
             if candidate.digest in seen:
                 continue
             seen.add(candidate.digest)
-            known = self._foreknown(candidate)
+            known = self._look(candidate)
             if best is None or known.beyond < best[0].beyond:
                 best = (known, candidate, choices)
             if not known.refused:

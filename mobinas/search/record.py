@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 FAILURES_IN_A_ROW = 5
 VALUES_KEY = "mobinas:values"
-# The constraint, to samplers, that candidates break which are infeasible for no bound.
-UNBOUNDED = "evaluation"
+# Constraints, to samplers, that candidates break which are infeasible for no bound.
+FOUND_BY_EVALUATION, FOUND_BEFORE = "evaluation", "prefilter"
 
 Kind = Literal["evaluated", "rejected", "failed", "pending"]
 
@@ -291,7 +291,7 @@ def stamp(
     for constraint in known:
         trial.set_constraint(str(constraint), constraint.violation(values[constraint.name].x))
     if not evaluation.feasible and all(c.met_by(values[c.name].x) for c in known):
-        trial.set_constraint(UNBOUNDED, 1.0)
+        trial.set_constraint(FOUND_BEFORE if kind == "rejected" else FOUND_BY_EVALUATION, 1.0)
     trial.set_user_attr("mobinas:kind", kind)
     if kind == "failed":
         return None

@@ -23,6 +23,21 @@ Foretell = Callable[[Mapping[str, Any]], tuple[Mapping[str, float], Mapping[str,
 
 
 @dataclass(frozen=True, slots=True)
+class Foretold:
+    """What is known of points without an evaluation.
+
+    Attributes:
+        losses: [n, objectives], NaN where unknown.
+        violations: [n, constraints], NaN where unknown.
+        infeasible: [n] marks of points that break anything, be it a constraint that no trial was told of yet.
+    """
+
+    losses: Floats
+    violations: Floats
+    infeasible: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """Ended trials as arrays.
 
@@ -144,11 +159,12 @@ class Seen:
         fresh = [np.frombuffer(key, dtype=np.int64) for key in keys if key not in self.asked]
         return np.array(fresh, dtype=np.int64).reshape(-1, points.shape[1])
 
-    def foretold(self, points: Ints) -> tuple[Floats, Floats]:
-        """[n, objectives] losses and [n, constraints] violations, NaN where only an evaluation tells."""
+    def foretold(self, points: Ints) -> Foretold:
+        """What is known of the points."""
         told = [self.foretell(self.params(point)) if self.foretell else ({}, {}) for point in points]
         losses, violations = [pair[0] for pair in told], [pair[1] for pair in told]
-        return _rows(losses, self.metrics), _rows(violations, self.bounds)
+        infeasible = np.array([any(x > 0 for x in row.values()) for row in violations], dtype=bool)
+        return Foretold(_rows(losses, self.metrics), _rows(violations, self.bounds), infeasible)
 
     def params(self, point: Ints) -> dict[str, Any]:
         """The choices of a point by name."""

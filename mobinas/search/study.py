@@ -1,6 +1,5 @@
 """The search over the front: asks a sampler for candidates, and has each evaluated at most once."""
 
-import math
 import random
 import time
 import traceback
@@ -88,8 +87,9 @@ def pareto_search(
         start: Yields candidates to begin with, instead of uniform draws over encodings; each time anew, and
             the first one not yet seen is taken.
         n_start: How many evaluations precede the sampler's own proposals.
-        prefilter: Cheap values of a candidate (exact or predicted), known before its evaluation; it may
-            raise Infeasible. A candidate that breaks a constraint by them is recorded and not evaluated.
+        prefilter: Cheap values of a candidate (exact or predicted), known before its evaluation, the same in
+            every run; it may raise Infeasible. A candidate that breaks a constraint by them is recorded and
+            not evaluated. The sampler ``auto`` asks it of 8 candidates or more for each proposal.
         progress: Told after each evaluation.
         workers: So many processes of this machine evaluate, and more may join by ``mobinas worker``;
             0 leaves all to those.
@@ -108,7 +108,8 @@ def pareto_search(
         SearchError: Settings that cannot be meant, values that are missing, unexpected or not finite, five
             failing evaluations in a row, or a storage of another search or that another process searches
             now. Its `result` is what was found until then.
-        Infeasible: No candidate within the constraints was found; the text names the nearest value.
+        Infeasible: No feasible candidate was found; the text names the value nearest to the constraints, or
+            the last reason.
         RunFolderError: The storage cannot be written.
         ArtifactError: A file cannot be stored or read.
     """
@@ -168,8 +169,10 @@ class _Asked(Generic[C]):
         stop = None if self.stop_below is None else StopRule(self.stop_below, self.n_start)
         search = _Search(self.space, self.axes, self.bounds, self.prefilter, record, stop)
         search.check_beforehand(self.seed)
-        asked = (self.sampler, self.seed, self.start, self.n_start, self.prefilter is not None)
-        return search, Proposer(self.space, record, self.bounds, search.known, *asked)
+        known = None if self.prefilter is None else search.known
+        return search, Proposer(
+            self.space, record, self.bounds, known, self.sampler, self.seed, self.start, self.n_start
+        )
 
 
 def _alone(
@@ -263,22 +266,17 @@ class _Search(Generic[C]):
             return
         try:
             told = self.known(self.space.build(lambda _name, options: options[0]))
+            bounds = {b.name: (b.relation, b.bound) for b in self.bounds if b.name in told}
+            if not bounds:
+                return
+
+            def known(many: Sequence[C]) -> list[Mapping[str, Value]]:
+                return [self.known(candidate) for candidate in many]
+
+            found = feasibility(self.space, known, bounds, seed=seed, draws=_DRAWS_BEFORE, ends=False)
         except Infeasible:
-            return
-        bounds = {b.name: (b.relation, b.bound) for b in self.bounds if b.name in told}
-        worst = {name: math.inf if sign == "<=" else -math.inf for name, (sign, _) in bounds.items()}
-
-        def known(many: Sequence[C]) -> Iterator[Mapping[str, float | Value]]:
-            for candidate in many:
-                try:
-                    yield self.known(candidate)
-                except Infeasible:
-                    yield {**told, **worst}
-
-        if bounds:
-            feasibility(
-                self.space, lambda many: list(known(many)), bounds, seed=seed, draws=_DRAWS_BEFORE, ends=False
-            ).check()
+            return  # the prefilter's own; what it leaves of the space, the search finds out
+        found.check()
 
     def known(self, candidate: C) -> Mapping[str, Value]:
         """What the prefilter tells, checked; raises Infeasible where the prefilter does."""
@@ -348,8 +346,8 @@ class _Search(Generic[C]):
             return
         many = f"none of {len(evaluations)} candidates"
         rows = [{name: v.x for name, v in e.values.items()} for e in evaluations]
-        told = any(bound.name in row for bound in self.bounds for row in rows)
-        if told and (text := unmet(self.bounds, rows)):
+        told = [bound for bound in self.bounds if any(bound.name in row for row in rows)]
+        if told and (text := unmet(told, rows)):
             raise Infeasible(f"{many} meets {text}; loosen the constraint")
         raise Infeasible(f"{many} is feasible, the last: {evaluations[-1].reason}")
 

@@ -22,7 +22,7 @@ from mobinas.arch.space import SearchSpace
 from mobinas.errors import SearchError
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.result import SearchResult
-from mobinas.search.choice_space import ChoiceSpace, fingerprint
+from mobinas.search.choice_space import Choices, ChoiceSpace, fingerprint
 from mobinas.search.shared import WORKER_KEY, led, opened
 from mobinas.search.space_file import space_from_json, space_to_json
 from mobinas.search.study import pareto_search
@@ -142,13 +142,26 @@ def test_a_deadly_candidate_counts_as_failed(
     assert not any(e.error for e in mended.history) and digests(mended) == digests(found)
 
 
+def test_deadly_candidates_beside_each_other_all_count_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEADLY", str(tmp_path))
+    monkeypatch.setenv("ALWAYS", "kill")
+    first = [Choices({name: 3 if name == "x0" else k for name in SPACE.choices}) for k in range(3)]
+    options: dict[str, Any] = {"n_trials": 4, "tries": 3, "start": lambda _rng: first, "n_start": 3}
+    found = search(tmp_path / "study", workers=1, **options)
+    assert [e.error for e in found.history[:3]] == ["its worker died 3 times"] * 3
+
+
 def test_workers_that_die_before_any_candidate_end_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torn = "import os, sys\nsys.stderr.write('no such driver\\n')\nos._exit(7)\n"
     (tmp_path / "torn_job.py").write_text(torn)
     monkeypatch.syspath_prepend(tmp_path)
-    text = "3 workers died before any evaluation ended, the last with exit status 7: no such driver; 'mobinas"
+    text = (
+        r"\d workers died since an evaluation last ended, the last with exit status 7: no such driver; call"
+    )
     with pytest.raises(SearchError, match=text):
         search(tmp_path / "study", workers=1, tries=2, evaluate="torn_job:evaluate")
 

@@ -184,6 +184,41 @@ def test_where_all_is_found_infeasible_the_last_reason_is_told(who: str, bounds:
         pareto_search(SMALL, objectives=AXES, n_trials=5, n_start=4, constraints=bounds, **asked)
 
 
+def test_a_prefilter_that_leaves_little_stops_no_search_that_can_succeed() -> None:
+    """Draws find nothing that is not refused, but what is given to begin with is fine."""
+    space = ChoiceSpace({f"x{i}": tuple(range(6)) for i in range(12)})
+
+    def prefilter(choices: Choices) -> dict[str, float]:
+        if sum(choices.values()) > 4:
+            raise Infeasible("too large")
+        return {"latency_s": float(sum(choices.values()))}
+
+    result = pareto_search(
+        space,
+        lambda choices: {"accuracy": float(choices["x0"])},
+        AXES,
+        n_trials=3,
+        sampler="random",
+        start=lambda _rng: [Choices({x: int(x == f"x{k}") for x in space.choices}) for k in range(3)],
+        prefilter=prefilter,
+        constraints={"latency_s": "<= 5"},
+    )
+    assert len(result.history) == 3 and all(e.feasible for e in result.history)
+
+
+def test_a_bound_that_nothing_broke_is_not_to_blame() -> None:
+    with pytest.raises(Infeasible, match=r"^none of 5 candidates is feasible, the last: too big$"):
+        pareto_search(
+            SMALL,
+            lambda _: refuse(),
+            AXES,
+            n_trials=5,
+            sampler="random",
+            constraints={"latency_s": "<= 1", "accuracy": ">= 0"},
+            prefilter=lambda c: {"latency_s": answer(c)["latency_s"]},
+        )
+
+
 @pytest.mark.parametrize("early", [True, False])
 def test_an_impossible_constraint_names_the_nearest_value(early: bool) -> None:
     with pytest.raises(Infeasible, match=r"latency_s <= 0\.0005 \(nearest: 0\.001\)"):

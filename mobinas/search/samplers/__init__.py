@@ -1,7 +1,8 @@
 """The samplers, one file each: its module's name is the sampler's, and its `make(seed)` makes it.
 
 A sampler is made anew for every proposal, from a seed of its own, so that a resumed study proposes the same
-as an uninterrupted one. It keeps what it knows in the study, never in itself.
+as an uninterrupted one. It keeps what it knows in the study, never in itself. A `PointSampler` may also ask
+what is known of a point without an evaluation (`Seen.foretold`).
 """
 
 import importlib

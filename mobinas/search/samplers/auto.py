@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from scipy.special import ndtr
 
 from mobinas.search.improvement import expected_hypervolume_improvement
-from mobinas.search.seen import Floats, Ints, PointSampler, Seen
+from mobinas.search.seen import Floats, Foretold, Ints, PointSampler, Seen
 from mobinas.search.surrogate import Encoder, Surrogate
 from mobinas.search.warp import Warp
 
@@ -25,7 +25,7 @@ _KEPT = 12
 IMPOSSIBLE = -1.0
 # So many of the pool are looked at by what is known of them, and as many again where all of these are
 # infeasible: lowering, counting and predicting a network takes a millisecond.
-FORETOLD = 16
+FORETOLD = 8
 # The share of infeasible evaluations that is accepted.
 ALLOWED = 0.1
 # How many of the latest evaluations tell whether the model is too sure of itself, and how far inside the
@@ -87,10 +87,13 @@ class Gain:
         self._reference = counted.max(axis=0, initial=-np.inf) + BEYOND * np.maximum(spread, 0.0)
         self._objectives = [self._model(column, front, rng) for column in seen.losses.T] if len(known) else []
         violations = _complete(seen)
-        # By their columns; what was never broken needs no model.
+        # What was never broken needs no model, unless it is known beforehand: then nothing is evaluated, nor
+        # told, that breaks it.
+        may_break = (np.nan_to_num(violations) > 0).any(axis=0) | (seen.foretell is not None)
+        # By their columns.
         self._constraints = {
             int(k): (*self._model(violations[:, k], front, rng), margin(violations[evaluated, k]))
-            for k in np.flatnonzero((np.nan_to_num(violations) > 0).any(axis=0))
+            for k in np.flatnonzero(may_break & ~np.isnan(violations).all(axis=0))
         }
 
     def _model(self, column: Floats, front: Ints, rng: np.random.Generator) -> tuple[Surrogate, Warp]:
@@ -98,12 +101,12 @@ class Gain:
         warp = Warp.of(column[rows])
         return Surrogate.fit(self._features[rows], self._encoder.owners, warp(column[rows]), rng), warp
 
-    def __call__(self, points: Ints, foretold: tuple[Floats, Floats] | None = None) -> Floats:
+    def __call__(self, points: Ints, foretold: Foretold | None = None) -> Floats:
         """[n] gains; negative where a point is not sure enough to be feasible.
 
         Args:
             points: [n, choices].
-            foretold: What is known of them, see `Seen.foretold`.
+            foretold: What is known of them, which needs no model.
         """
         features = self._encoder(points)
         gains = np.ones(len(points))
@@ -113,21 +116,26 @@ class Gain:
             def losses(normal: Floats) -> Floats:
                 told = [warp.back(m + s * normal[..., k]) for k, (m, s, warp) in enumerate(predicted)]
                 stacked = np.stack(told, axis=-1)
-                return stacked if foretold is None else np.where(np.isnan(foretold[0]), stacked, foretold[0])
+                return stacked if foretold is None else _known_or(foretold.losses, stacked)
 
             gains = expected_hypervolume_improvement(losses, self._front, self._reference)
         chance = np.ones(len(points))
         for k, (model, warp, aim) in self._constraints.items():
-            if foretold is not None and not np.isnan(foretold[1][:, k]).any():
-                continue
             mean, std = model.predict(features)
             inside = warp(np.zeros(1)) - aim - mean
-            chance *= ndtr(inside / np.hypot(std, model.noise_std))
+            modelled = ndtr(inside / np.hypot(std, model.noise_std))
+            if foretold is not None:
+                modelled = np.where(np.isnan(told := foretold.violations[:, k]), modelled, told <= 0)
+            chance *= modelled
         if foretold is not None:
-            chance *= ~(foretold[1] > 0).any(axis=1)
+            chance[foretold.infeasible] = 0.0
         # Gains beyond the bounds are mostly large and seldom had: points that are not sure enough to be
         # feasible come after all others, the surest first.
         return np.where(chance >= 1 - ALLOWED, gains * chance, IMPOSSIBLE + chance)
+
+
+def _known_or(known: Floats, modelled: Floats) -> Floats:
+    return np.where(np.isnan(known), modelled, known)
 
 
 def margin(violations: Floats) -> float:
