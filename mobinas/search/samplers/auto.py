@@ -53,7 +53,7 @@ def propose(seen: Seen, rng: np.random.Generator) -> Ints:
         fresh = seen.unseen(np.concatenate([points[best], children(seen, points[best], rng)]))
         points, gains = fresh, gain(fresh)
     points = points[np.argsort(-gains, kind="stable")]
-    for first in range(0, len(points) if seen.foretell else 0, FORETOLD):
+    for first in range(0, len(points), FORETOLD) if seen.foretell else ():
         some = points[first : first + FORETOLD]
         gains = gain(some, seen.foretold(some))
         if gains.max() > IMPOSSIBLE:
@@ -116,7 +116,9 @@ class Gain:
             def losses(normal: Floats) -> Floats:
                 told = [warp.back(m + s * normal[..., k]) for k, (m, s, warp) in enumerate(predicted)]
                 stacked = np.stack(told, axis=-1)
-                return stacked if foretold is None else _known_or(foretold.losses, stacked)
+                if foretold is None:
+                    return stacked
+                return np.where(np.isnan(foretold.losses), stacked, foretold.losses)
 
             gains = expected_hypervolume_improvement(losses, self._front, self._reference)
         chance = np.ones(len(points))
@@ -125,17 +127,14 @@ class Gain:
             inside = warp(np.zeros(1)) - aim - mean
             modelled = ndtr(inside / np.hypot(std, model.noise_std))
             if foretold is not None:
-                modelled = np.where(np.isnan(told := foretold.violations[:, k]), modelled, told <= 0)
+                told = foretold.violations[:, k]
+                modelled = np.where(np.isnan(told), modelled, told <= 0)
             chance *= modelled
         if foretold is not None:
             chance[foretold.infeasible] = 0.0
         # Gains beyond the bounds are mostly large and seldom had: points that are not sure enough to be
         # feasible come after all others, the surest first.
         return np.where(chance >= 1 - ALLOWED, gains * chance, IMPOSSIBLE + chance)
-
-
-def _known_or(known: Floats, modelled: Floats) -> Floats:
-    return np.where(np.isnan(known), modelled, known)
 
 
 def margin(violations: Floats) -> float:
