@@ -1,5 +1,7 @@
 """Loads a data set that is named by one string."""
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -33,14 +35,15 @@ def load_data(
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; it must be at least 1 image")
     data = adapter_for(spec).load(spec, image_size)
-    images, labels, test = data.images, data.labels, data.test
-    if limit is not None:
-        images, labels = _subset(images, labels, limit, seed)
-        test = None if test is None else _subset(*test, limit, seed)
-    if image_size is not None:
-        images = resize(images, image_size, image_size)
-        test = None if test is None else (resize(test[0], image_size, image_size), test[1])
-    return ImageData(images, labels, data.classes, data.name, test)
+
+    def bounded(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if limit is not None:
+            images, labels = _subset(images, labels, limit, seed)
+        return images if image_size is None else resize(images, image_size, image_size), labels
+
+    images, labels = bounded(data.images, data.labels)
+    test, select = (None if own is None else bounded(*own) for own in (data.test, data.select))
+    return dataclasses.replace(data, images=images, labels=labels, test=test, select=select)
 
 
 def _subset(images: Tensor, labels: Tensor, limit: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mobinas.errors import DataError
+from mobinas.train.preparation import Preparation
 
 _RESIZE_CHUNK = 1024
 
@@ -22,6 +23,9 @@ class ImageData:
         classes: Names of the classes.
         name: What the data set is called in reports.
         test: Images and labels that the data set itself keeps for the final test, if it does.
+        select: Likewise, those that it keeps to select by (its validation part).
+        preparation: How stored pictures became these images; None where they came as arrays.
+        notes: What a user should know of how the data were read, a line each.
 
     Raises:
         DataError: A tensor of another type or shape, a label outside of `classes`, fewer than two classes.
@@ -32,6 +36,9 @@ class ImageData:
     classes: tuple[str, ...]
     name: str
     test: tuple[Tensor, Tensor] | None = None
+    select: tuple[Tensor, Tensor] | None = None
+    preparation: Preparation | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -42,11 +49,13 @@ class ImageData:
         if len(set(self.classes)) != len(self.classes):
             raise DataError(f"{self.name} names a class twice in {list(self.classes)}; name each class once")
         check_images(self.images, self.labels, len(self.classes), self.name)
-        if self.test is not None:
-            check_images(*self.test, len(self.classes), f"the test part of {self.name}")
-            if self.test[0].shape[1:] != self.images.shape[1:]:
+        for part, own in (("test", self.test), ("select", self.select)):
+            if own is None:
+                continue
+            check_images(*own, len(self.classes), f"the {part} part of {self.name}")
+            if own[0].shape[1:] != self.images.shape[1:]:
                 raise DataError(
-                    f"test images of {self.name} have shape {list(self.test[0].shape[1:])}, the others "
+                    f"{part} images of {self.name} have shape {list(own[0].shape[1:])}, the others "
                     f"{list(self.images.shape[1:])}; give both the same channels, height and width"
                 )
 
@@ -59,7 +68,7 @@ class ImageData:
     def digest(self) -> str:
         """Hex digest of all pixels, labels and class names; the name does not count."""
         sha = hashlib.sha256(repr((self.classes, list(self.images.shape))).encode())
-        for tensor in (self.images, self.labels, *(self.test or ())):
+        for tensor in (self.images, self.labels, *(self.test or ()), *(self.select or ())):
             sha.update(tensor.contiguous().numpy())
         return sha.hexdigest()[:16]
 
