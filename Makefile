@@ -1,7 +1,7 @@
 # make demo   set up and run the main job on the embedded digits
 # make test   set up and run the tests
 # make check  set up and run formatter, linter, type checker and import rules
-# make slow   the tests that take longer, too
+# make slow   set up and run the tests that take longer
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,11 +13,14 @@ demo: $(VENV)/installed
 	$(BIN)/mobinas run --out runs/digits
 	$(BIN)/mobinas pick runs/digits
 
+# One process a core; the tests of a file share what is costly to make, so they stay in one process.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m slow
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

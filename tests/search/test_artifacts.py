@@ -103,7 +103,9 @@ def test_a_changed_or_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moto, boto3 = pytest.importorskip("moto"), pytest.importorskip("boto3")
+    moto, boto3 = (
+        pytest.importorskip(name, reason=f"no {name}; pip install moto[server]") for name in ("moto", "boto3")
+    )
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -327,7 +327,9 @@ def test_folder_of_idx_files(tmp_path: Path) -> None:
     assert data.labels[:11].tolist() == [*range(10), 0]
 
 
-@pytest.mark.skipif(not idx.FASHION_MNIST.exists(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(
+    not idx.FASHION_MNIST.exists(), reason="no data; install the package dataset-fashion-mnist"
+)
 def test_fashion_mnist_of_debian() -> None:
     data = load_data("fashion_mnist", limit=500)
     assert data.images.shape == (500, 1, 28, 28) and data.classes[9] == "Ankle boot"
