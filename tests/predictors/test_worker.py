@@ -73,8 +73,8 @@ def test_it_needs_neither_torch_nor_mobinas(worker: Path, part: bool) -> None:
     ("change", "text"),
     [
         (
-            lambda line, files: line.replace(b'"protocol": 2', b'"protocol": 99') + files,
-            "protocol 2, the request 99",
+            lambda line, files: line.replace(b'"protocol": 3', b'"protocol": 99') + files,
+            "protocol 3, the request 99",
         ),
         (lambda line, files: line + files[:-1], "ended early"),
         (lambda line, files: line + files[:-1] + b"x", "net arrived damaged"),
