@@ -47,6 +47,11 @@ _LACKS = (
         "{runtime} has no operator {0}; install the onnxruntime that has it, or export without it",
     ),
     (
+        r"Cannot parse data from external tensors",
+        "it keeps shapes or axes in a file beside it, where {runtime} does not look for them; "
+        "save it with large weights alone there, such as by onnx.save(..., size_threshold=1024)",
+    ),
+    (
         r"find an implementation for (\S+)\((-?\d+)\)",
         "{runtime} has no operator {0} (opset {1}) for these types; " + _NEWER + " without it",
     ),
@@ -233,8 +238,8 @@ def check_type(name: str, kind: str) -> None:
     """
     if kind not in _DTYPES:
         raise MeasurementError(
-            f"input '{name}' is {kind}; inputs must be numeric tensors, "
-            "so export the model without the part that reads it"
+            f"input '{name}' is {kind}; inputs must be numeric tensors of a type that NumPy has, "
+            "so convert it, or export the model without the part that reads it"
         )
 
 

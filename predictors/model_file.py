@@ -182,8 +182,8 @@ class ModelFile:
         Raises:
             MeasurementError: See `mobinas.targets.sizes.sizes_of`; or an input is not of numbers.
         """
-        check_types(self.outline)
         try:
+            check_types(self.outline)
             return sizes_of(inputs_of(self.outline), outputs_of(self.outline), batch, dict(self.bindings))
         except MeasurementError as error:
             raise MeasurementError(f"{self.name}: {error}") from None

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobinas.arch.architecture import Architecture
+from mobinas.errors import PredictorError
 from mobinas.graph.layers import Graph
 from mobinas.graph.lowering import lower
 from predictors.cells import CellSums
@@ -54,7 +55,7 @@ def kernels_of(model: AnyModel, layout: Layout, bindings: Mapping[str, int] = _N
         bindings: Sizes of a file's open dimensions beside the batch, by their names.
 
     Raises:
-        PredictorError: Open sizes beside the batch that are not bound.
+        PredictorError: Open sizes beside the batch that are not bound, or nothing is executed.
         MeasurementError: Not a model, or one that this machine's runtime cannot execute.
     """
     model = opened(model, bindings)
@@ -64,6 +65,11 @@ def kernels_of(model: AnyModel, layout: Layout, bindings: Mapping[str, int] = _N
         calls = calls_of_graph(model, layout.block, layout.batch)
     else:
         calls = calls_of_model(model, layout.block, layout.batch)
+        if not calls:
+            raise PredictorError(
+                f"{model.name}: nothing is left to compute when it runs, so there is nothing to predict; "
+                "measure it"
+            )
     return [kernel_of(call) for call in calls]
 
 

@@ -38,10 +38,14 @@ def with_sizes(model: "onnx.ModelProto", sizes: Mapping[str, int], batch: int) -
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    # Before version 4 shapes of constants that are no inputs count for nothing, though runtimes take them.
+    copy.ir_version = max(copy.ir_version, 4)
     for value in (*copy.graph.input, *copy.graph.output, *copy.graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param in sizes:
                 dimension.dim_value = sizes[dimension.dim_param]
+            elif _size(dimension) is None:
+                dimension.Clear()  # a size below 0
     for value in _given(copy):
         for dimension in value.type.tensor_type.shape.dim[:1]:
             if _size(dimension) is None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobinas.errors import PredictorError
 from mobinas.graph.layers import Graph
 from predictors.model_calls import OnnxModel
 from predictors.steps import KINDS, Program, program_of, program_of_model
@@ -76,7 +77,8 @@ def structure_of(models: "Sequence[Program | Graph | OnnxModel]") -> Structure:
     """Features of models.
 
     Raises:
-        PredictorError: An ONNX model's sizes are open, or its shapes cannot be inferred.
+        PredictorError: An ONNX model's sizes are open, or its shapes cannot be inferred, or nothing in it
+            costs time.
     """
     programs = [program_in(model) for model in models]
     live = np.empty(len(programs))
@@ -85,6 +87,10 @@ def structure_of(models: "Sequence[Program | Graph | OnnxModel]") -> Structure:
     for i, program in enumerate(programs):
         pruned = program.without_constants().without_repeats()
         costs = _devices().costs(program.without_repeats())
+        if not costs.any():
+            raise PredictorError(
+                "a model computes nothing that costs time on every device; measure it over there"
+            )
         simulated[i] = _simulated(pruned, program)
         live[i] = np.mean(simulated[i, 0] / costs.sum(axis=0))
         neighbourhoods[i] = np.concatenate([_counts(program, False), _counts(program, True)])

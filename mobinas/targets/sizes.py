@@ -39,7 +39,8 @@ class Value(NamedTuple):
 
     def __str__(self) -> str:
         """For people."""
-        return f"{self.name} is {'x'.join(map(str, self.sizes)) or 'a single number'}"
+        shape = ", ".join("?" if size is None else str(size) for size in self.sizes)
+        return f"{self.name} is [{shape}]"
 
 
 def sizes_of(
