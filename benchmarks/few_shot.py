@@ -95,7 +95,7 @@ def main() -> None:
     graphs = plain if options.pruned else [nas_bench_201.network(ops, zero_fed=True) for ops in table.ops]
     source = LatencyPredictor.load(options.profile) if options.profile else profiled()
     start = time.perf_counter()
-    views = views_of(source, graphs)
+    views, _ = views_of(source, graphs)
     print(f"features of {len(graphs)} networks: {time.perf_counter() - start:.0f} s\n")
     report(table, plain, views, source.predict(plain).mean_s, options.draws)
 

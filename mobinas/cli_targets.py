@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mobinas.targets.measurement import Measurement
+    from mobinas.targets.resources import Reading
     from mobinas.targets.target import Target
+    from predictors.model_file import ModelFile
     from predictors.models.latency import LatencyPredictor
 
 target_app = typer.Typer(
@@ -23,11 +27,12 @@ _Bind = Annotated[
     typer.Option(help="The size of an open dimension; may be repeated.", metavar="NAME=SIZE"),
 ]
 _CHECK_ROUNDS = 12
-# Of `Resources`: the field, its name for people, and what it is multiplied by for them.
-_SHOWN = (
-    ("size_bytes", "size", 1e-6),
-    ("peak_memory_bytes", "peak memory", 1e-6),
-    ("energy_j", "energy", 1e3),
+# What a measurement tells beside time: its name for people, what it is multiplied by for them, its digits.
+_SHOWN: "tuple[tuple[str, float, int, Callable[[Measurement], Reading]], ...]" = (
+    ("size", 1e-6, 3, lambda one: one.resources.size_bytes),
+    ("peak memory", 1e-6, 3, lambda one: one.resources.peak_memory_bytes),
+    ("images per s", 1, 4, lambda one: one.images_per_s),
+    ("energy", 1e3, 3, lambda one: one.resources.energy_j),
 )
 
 
@@ -36,7 +41,6 @@ class _How(TypedDict):
     max_rounds: int
     budget_s: float | None
     log: Path | None
-    bindings: dict[str, int]
     interval_half_width: float
 
 
@@ -189,18 +193,19 @@ def measure(
     from mobinas.console import console_reporter
     from mobinas.targets.registry import find_target
     from predictors.measure import measure as measure_models
+    from predictors.runners import ModelFile
 
     found = find_target(target)
+    files = [ModelFile.of(path, _bindings(bind)) for path in models]
     how = _How(
         rounds=rounds,
         max_rounds=max_rounds,
         budget_s=budget_s,
         log=log,
-        bindings=_bindings(bind),
         interval_half_width=0.02,
     )
     with console_reporter().step(1, 1, f"measure {len(models)} model(s) on {found.name}") as progress:
-        seen = measure_models(models, found, progress=progress, **how)
+        seen = measure_models(files, found, progress=progress, **how)
     typer.echo("| model | median, ms | 95 % interval | 95th percentile | samples | verdict |")
     typer.echo("|---|---|---|---|---|---|")
     for path, one in zip(models, seen, strict=True):
@@ -211,9 +216,9 @@ def measure(
         )
     for remedy in sorted({one.remedy for one in seen if one.remedy}):
         typer.echo(remedy)
-    _tell_resources(models, seen, found.batch)
+    _tell_resources(models, seen)
     if throughput_batch:
-        _tell_throughput(models, found, throughput_batch, how)
+        _tell_throughput(dict(zip(models, files, strict=True)), found, throughput_batch, how)
 
 
 def predict(
@@ -225,12 +230,11 @@ def predict(
     """Predicts the latency of models on a target that has a profile; what is unlike it is measured."""
     from mobinas.targets.registry import locate
     from predictors.profile import load_profile
-    from predictors.runners import ModelFile
 
     found, folder = locate(target)
     predictor = load_profile(found, folder)
-    loaded = [ModelFile.of(path, _bindings(bind)).load() for path in models] if bind else models
-    predicted = predictor.predict(loaded)
+    executed = [predictor.executed(path, bindings=_bindings(bind)) for path in models]
+    predicted = predictor.predict(executed)
     typer.echo(f"on {predictor.host}, {predictor.runtime_version}:")
     low_s, high_s = predicted.interval_s
     for i, path in enumerate(models):
@@ -240,7 +244,7 @@ def predict(
         )
         if not predicted.in_distribution[i]:
             typer.echo(f"  unlike what was profiled, {_measured(path, found, _bindings(bind))}")
-        for kind, cost in list(predictor.cost_by_kind(loaded[i]).items())[:kinds]:
+        for kind, cost in list(predictor.cost_by_kind(executed[i]).items())[:kinds]:
             typer.echo(
                 f"  {kind}: {cost.count} x, {1e3 * cost.latency_s:.3f} ms, {cost.latency_s / mean_s:.0%}"
             )
@@ -262,34 +266,30 @@ def _measured(path: Path, target: "Target", bindings: dict[str, int]) -> str:
     )
 
 
-def _tell_resources(models: list[Path], seen: "list[Measurement]", batch: int) -> None:
+def _tell_resources(models: list[Path], seen: "list[Measurement]") -> None:
     typer.echo("\n| model | size, MB | peak memory, MB | images per s | energy, mJ |\n|---|---|---|---|---|")
     reasons = {}
     for path, one in zip(models, seen, strict=True):
-        shown = {}
-        for key, name, scale in _SHOWN:
-            value, reason = getattr(one.resources, key)
-            shown[key] = "-" if value is None else f"{scale * value:.3g}"
+        shown = []
+        for name, scale, digits, read in _SHOWN:
+            value, reason = read(one)
+            shown.append("-" if value is None else f"{scale * value:.{digits}g}")
             reasons[name, reason] = value is None
-        typer.echo(
-            f"| {path} | {shown['size_bytes']} | {shown['peak_memory_bytes']} "
-            f"| {batch / one.median_s:.4g} | {shown['energy_j']} |"
-        )
+        typer.echo(f"| {path} | {' | '.join(shown)} |")
     for name, reason in (key for key, absent in reasons.items() if absent):
         typer.echo(f"no {name}: {reason}")
 
 
-def _tell_throughput(models: list[Path], target: "Target", batch: int, how: "_How") -> None:
+def _tell_throughput(files: "dict[Path, ModelFile]", target: "Target", batch: int, how: "_How") -> None:
     from mobinas.errors import MeasurementError
-    from predictors.measure import measure as measure_models
 
     typer.echo(
         f"\n| model | images per s at a batch of {batch} | 95 % interval | verdict |\n|---|---|---|---|"
     )
     reasons = []
-    for path in models:
+    for path, file in files.items():
         try:
-            (one,) = measure_models([path], replace(target, batch=batch), **how)
+            one = _at_batch(file, replace(target, batch=batch), how)
         except MeasurementError as error:
             reasons.append(f"no throughput of {path}: {error}")
             continue
@@ -300,6 +300,18 @@ def _tell_throughput(models: list[Path], target: "Target", batch: int, how: "_Ho
         )
     for reason in reasons:
         typer.echo(reason)
+
+
+def _at_batch(file: "ModelFile", target: "Target", how: "_How") -> "Measurement":
+    from mobinas.errors import MeasurementError
+    from predictors.measure import measure as measure_models
+
+    file.sizes(target.batch)
+    images, reason = file.images(target.batch)
+    if images != target.batch:
+        raise MeasurementError(reason or f"one inference takes {images:.0f} images")
+    (one,) = measure_models([file], target, **how)
+    return one
 
 
 def _bindings(bind: list[str] | None) -> dict[str, int]:

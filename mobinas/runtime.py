@@ -6,7 +6,6 @@ Runs on Python 3.9 without the rest of MOBINAS, as part of the measuring worker.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from mobinas.errors import MeasurementError, TargetError
 from mobinas.targets import FAKE_PROVIDER, Bindings
+from mobinas.targets.sizes import Value, check_open, sizes_of
 
 if TYPE_CHECKING:
     import onnx
@@ -47,6 +47,11 @@ _LACKS = (
         "{runtime} has no operator {0}; install the onnxruntime that has it, or export without it",
     ),
     (
+        r"Cannot parse data from external tensors",
+        "it keeps shapes or axes in a file beside it, where {runtime} does not look for them; "
+        "save it with large weights alone there, such as by onnx.save(..., size_threshold=1024)",
+    ),
+    (
         r"find an implementation for (\S+)\((-?\d+)\)",
         "{runtime} has no operator {0} (opset {1}) for these types; " + _NEWER + " without it",
     ),
@@ -56,7 +61,11 @@ _DTYPES = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
     "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
@@ -113,6 +122,7 @@ def open_session(
     any_batch: bool = False,
     profile_prefix: str = "",
     bindings: Bindings = (),
+    sizes: Bindings | None = None,
 ) -> onnxruntime.InferenceSession:
     """Opens a model for running under a target's settings.
 
@@ -125,21 +135,23 @@ def open_session(
             `target.batch` first, as the runtime plans memory and layouts better for a known size.
         profile_prefix: Where the runtime's profiler puts its file; empty for no profiling.
         bindings: Sizes of open dimensions by their names.
+        sizes: Of all open dimensions that have names, the batch among them, where they are known; otherwise
+            the model is opened once more to look for them.
 
     Returns:
         A session on the target's provider.
 
     Raises:
         TargetError: This onnxruntime lacks the provider, or could not start it.
-        MeasurementError: Not a model that this onnxruntime can open, or open dimensions beside the batch
-            that have no binding, or bindings of other dimensions.
+        MeasurementError: Not a model that this onnxruntime can open, or sizes that do not fit it, see
+            `mobinas.targets.sizes.sizes_of`.
     """
     provider = checked_provider(target)
     source = _loadable(model)
-    overrides: dict[str, int] = {}
-    if not any_batch:
+    overrides = dict(bindings if sizes is None else sizes)
+    if not any_batch and sizes is None:
         probe = _session(model, source, _options(1, "none"), "CPUExecutionProvider")
-        overrides = _overrides(probe.get_inputs(), target.batch, dict(bindings))
+        overrides = _sizes(probe, target.batch, bindings)
     options = _options(target.threads, target.graph_optimisation)
     for name, size in overrides.items():
         options.add_free_dimension_override_by_name(name, size)
@@ -199,19 +211,36 @@ def example_feeds(
         seed: Of a generator of its own.
 
     Raises:
-        MeasurementError: A dimension other than the batch is open, or the type of an input is not numeric.
+        MeasurementError: A dimension other than the first is open, or the type of an input is not numeric.
     """
     rng = np.random.default_rng(seed)
     feeds: dict[str, npt.NDArray[Any]] = {}
     for value in session.get_inputs():
-        if value.type not in _DTYPES:
-            raise MeasurementError(f"input '{value.name}' is {value.type}; inputs must be numeric tensors")
-        _check_open_dimensions(value, {})
-        shape = [batch if type(size) is not int else size for size in value.shape]
+        check_type(value.name, value.type)
+        open_first = value.shape and type(value.shape[0]) is not int
+        shape = [batch, *value.shape[1:]] if open_first else value.shape
+        check_open(Value(value.name, tuple(shape)), {})
         dtype = np.dtype(_DTYPES[value.type])
         floating = np.issubdtype(dtype, np.floating)
         feeds[value.name] = rng.standard_normal(shape).astype(dtype) if floating else np.zeros(shape, dtype)
     return feeds
+
+
+def check_type(name: str, kind: str) -> None:
+    """Refuses an input that cannot be filled with numbers.
+
+    Args:
+        name: Of the input.
+        kind: As onnxruntime spells it, such as ``tensor(float)``.
+
+    Raises:
+        MeasurementError: Texts, a sequence, an optional value, or a type that NumPy does not have.
+    """
+    if kind not in _DTYPES:
+        raise MeasurementError(
+            f"input '{name}' is {kind}; inputs must be numeric tensors of a type that NumPy has, "
+            "so convert it, or export the model without the part that reads it"
+        )
 
 
 def checked_provider(target: SessionSettings) -> str:
@@ -265,36 +294,12 @@ def _session(
         raise MeasurementError(f"onnxruntime cannot open {what}: {_why(error)}") from error
 
 
-def _overrides(inputs: Sequence[Any], batch: int, bindings: dict[str, int]) -> dict[str, int]:
-    """The size of each open dimension, by its name."""
-    overrides = dict(bindings)
-    for value in inputs:
-        _check_open_dimensions(value, bindings)
-        leading = value.shape[0] if value.shape else 1
-        if isinstance(leading, str):
-            overrides.setdefault(leading, batch)
-        elif leading is not None and value.shape and leading != batch:
-            raise MeasurementError(
-                f"the model has a fixed batch of {leading}, the target asks for {batch}; "
-                f"set the target's batch to {leading} or export with an open batch"
-            )
-    named = sorted({size for value in inputs for size in value.shape if isinstance(size, str)})
-    for name in bindings:
-        if name not in named:
-            has = f"its open dimensions: {', '.join(named)}" if named else "all its sizes are fixed"
-            raise MeasurementError(f"the model has no open dimension '{name}'; {has}")
-    return overrides
-
-
-def _check_open_dimensions(value: Any, bindings: Mapping[str, int]) -> None:
-    for axis, size in enumerate(value.shape):
-        if axis > 0 and type(size) is not int and size not in bindings:
-            how = (
-                f"bind it: --bind {size}=224, or bindings={{'{size}': 224}} in Python"
-                if size
-                else "it has no name to bind; export with fixed sizes"
-            )
-            raise MeasurementError(f"dimension {axis} of input '{value.name}' is open ({size}); {how}")
+def _sizes(session: onnxruntime.InferenceSession, batch: int, bindings: Bindings) -> dict[str, int]:
+    inputs, outputs = (
+        [Value(one.name, tuple(one.shape)) for one in side]
+        for side in (session.get_inputs(), session.get_outputs())
+    )
+    return sizes_of(inputs, outputs, batch, dict(bindings))
 
 
 def _why(error: Exception) -> str:

@@ -111,15 +111,17 @@ def kernel_of(call: Call) -> Kernel:
     """The kernel behind a call of any operator; unknown ones are of the kind ``other``."""
     op, output = call.op, call.output
     blocked = "_blocked" if call.blocked else ""
-    if op in ("Conv", "FusedConv", "NhwcFusedConv") and len(call.inputs) > 1 and len(call.inputs[1]) == 4:
+    ranks = [*map(len, call.inputs[:2]), len(output)]
+    if op in ("Conv", "FusedConv", "NhwcFusedConv") and ranks == [4, 4, 4]:
         return _conv(call, blocked)
-    if op in _LINEAR:
+    # Without its input's shape, which does not follow from every operator, a kernel is of the kind ``other``.
+    if op in _LINEAR and all(ranks) and call.inputs:
         return _linear(call)
-    if op in ("MaxPool", "AveragePool"):
+    if op in ("MaxPool", "AveragePool") and call.inputs:
         kind = "max_pool" if op == "MaxPool" else "avg_pool"
         stride = _stride(call.inputs[0], output)
         return _kernel(f"{kind}{blocked}", call.inputs, output, work=prod(output) * _WINDOW, stride=stride)
-    if op in _GLOBAL:
+    if op in _GLOBAL and call.inputs:
         return _kernel(f"global_pool{blocked}", call.inputs, output, work=prod(call.inputs[0]))
     if op in _BINARY:
         equal = len({prod(sizes) for sizes in call.inputs}) == 1

@@ -22,7 +22,7 @@ _NO_BINDINGS: Mapping[str, int] = {}
 
 
 def measure(
-    models: "Sequence[Path | onnx.ModelProto | Architecture]",
+    models: "Sequence[Path | onnx.ModelProto | ModelFile | Architecture]",
     target: Target,
     *,
     runner: Runner | None = None,
@@ -63,6 +63,8 @@ def measure(
     """
     runner = runner_for(target) if runner is None else runner
     files = [ModelFile.of(model, bindings) for model in models]
+    for file in files:
+        file.sizes(target.batch)  # refuses what cannot be measured, before anything is
     setting = (target.fingerprint, runner.host, runner.runtime_version)
     keys: list[_Key] = [((file.file_sha256, file.bindings), setting) for file in files]
     known = {_key(m): m for m in (load_measurements(log) if log else [])}

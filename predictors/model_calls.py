@@ -3,13 +3,18 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from mobinas.errors import PredictorError
+from mobinas.errors import MeasurementError, PredictorError
 from predictors.layout import Call, Sizes
+from predictors.model_file import ModelFile
 
 if TYPE_CHECKING:
     import onnx
+
+OnnxModel: TypeAlias = "Path | onnx.ModelProto | ModelFile"
 
 _RECTIFIERS = {"Relu", "Clip", "LeakyRelu"}
 _NOTHING = {"Constant", "Identity", "Dropout"}
@@ -19,24 +24,29 @@ _ALONE = {"HardSwish": ("HardSwish", "HardSigmoid")}
 _WIDEST_BLOCK = 16
 
 
-def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list[Call]:
+def calls_of_model(model: OnnxModel, block: int, batch: int = 1) -> list[Call]:
     """The kernel calls of a model.
 
     Without blocks the file itself tells them. With blocks, what happens between layouts is only known after
     the runtime's own optimisation, so the model is opened here and runs once under the profiler.
 
     Args:
-        model: Any of fixed image size, with its weights.
+        model: A file or a model in memory, with its weights.
         block: Channels per block on the target; 1 where its runtime knows no blocked layout.
         batch: Images per inference; taken where the model leaves it open.
 
     Raises:
-        PredictorError: Shapes cannot be inferred, such as for an open image size.
+        PredictorError: Open sizes beside the batch that are not bound, or shapes that cannot be inferred.
         MeasurementError: This machine's runtime cannot execute the model.
     """
+    file = ModelFile.of(model)
+    outline = sized(file, batch)
     if block > 1:
-        check_sizes(model)
-        return _executed(model, batch)
+        return with_activations(outline, _executed(file, batch), batch)
+    return _read(outline, batch)
+
+
+def _read(model: "onnx.ModelProto", batch: int) -> list[Call]:
     shapes = shapes_of(model, batch)
     readers = Counter(name for node in model.graph.node for name in node.input)
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -69,12 +79,15 @@ def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list
     return calls
 
 
-def _executed(model: "onnx.ModelProto", batch: int) -> list[Call]:
+def _executed(file: ModelFile, batch: int) -> list[Call]:
     from mobinas.targets.target import Target
     from predictors.worker.trace import trace
 
-    content = model.SerializeToString(deterministic=True)
-    return with_activations(model, [Call(*k[:4]) for k in trace(content, Target(batch=batch), runs=1)], batch)
+    sizes = tuple(file.sizes(batch).items())
+    try:
+        return [Call(*k[:4]) for k in trace(file.source, Target(batch=batch), runs=1, sizes=sizes)]
+    except MeasurementError as error:
+        raise MeasurementError(f"{file.name}: {error}") from error
 
 
 def with_activations(model: "onnx.ModelProto", calls: Sequence[Call], batch: int = 1) -> list[Call]:
@@ -84,12 +97,12 @@ def with_activations(model: "onnx.ModelProto", calls: Sequence[Call], batch: int
     shapes, those that run first are taken to come first in the file.
 
     Args:
-        model: What ran.
+        model: What ran, its inputs of fixed sizes.
         calls: As the profiler showed them.
         batch: Images per inference; taken where the model leaves it open.
 
     Raises:
-        PredictorError: Shapes cannot be inferred, such as for an open image size.
+        PredictorError: Shapes cannot be inferred.
     """
     if not any(node.op_type in _ACTIVATIONS for node in model.graph.node):
         return list(calls)
@@ -128,36 +141,35 @@ def _in_blocks(sizes: Sizes) -> Sizes:
     return (*sizes[:1], -(-sizes[1] // _WIDEST_BLOCK), *sizes[2:]) if len(sizes) > 1 else sizes
 
 
-def check_sizes(model: "onnx.ModelProto") -> None:
-    """Refuses a model whose input is open in more than its batch.
+def sized(model: OnnxModel, batch: int) -> "onnx.ModelProto":
+    """A model without large weights, its inputs of fixed sizes.
+
+    Args:
+        model: A file or a model in memory.
+        batch: Images per inference; taken where the model leaves it open.
 
     Raises:
-        PredictorError: It is; the text names the open sizes.
+        PredictorError: Its sizes are open beside the batch and not bound, or its inputs are not of numbers.
     """
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        opened = [d.dim_param or "?" for d in dims[1:] if not d.HasField("dim_value")]
-        if opened:
-            raise PredictorError(
-                f"input '{value.name}' has open sizes ({', '.join(opened)}); export it with fixed sizes"
-            )
+    file = ModelFile.of(model)
+    try:
+        return file.sized(batch)
+    except MeasurementError as error:
+        raise PredictorError(str(error)) from error
 
 
 def shapes_of(model: "onnx.ModelProto", batch: int = 1) -> dict[str, Sizes]:
     """Shapes of all tensors of a model that can be inferred, by name.
 
     Args:
-        model: Any of fixed image size.
-        batch: Images per inference; taken where the model leaves it open.
+        model: Of fixed input sizes, see `sized`.
+        batch: Images per inference; taken where a shape stays open.
 
     Raises:
-        PredictorError: Shapes cannot be inferred, such as for an open image size.
+        PredictorError: Shapes cannot be inferred.
     """
-    import onnx
-
-    check_sizes(model)
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = _inferred(model).graph
     except Exception as error:
         # onnx raises its own InferenceError as well as plain RuntimeError.
         raise PredictorError(
@@ -168,3 +180,19 @@ def shapes_of(model: "onnx.ModelProto", batch: int = 1) -> dict[str, Sizes]:
         dims = value.type.tensor_type.shape.dim
         shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else batch for d in dims)
     return shapes
+
+
+def _inferred(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    import onnx
+
+    infer = partial(onnx.shape_inference.infer_shapes, data_prop=True)
+    try:
+        return infer(model)
+    except onnx.shape_inference.InferenceError:
+        # Shapes that were noted at export may belong to other sizes of the inputs.
+        bare = onnx.ModelProto()
+        bare.CopyFrom(model)
+        del bare.graph.value_info[:]
+        for value in bare.graph.output:
+            value.type.tensor_type.ClearField("shape")
+        return infer(bare)

@@ -138,7 +138,7 @@ def profile_from_kit(target: Target, folder: Path, kit: Path, result: Path) -> L
         PredictorError: Too few networks.
     """
     files, measurements = read_kit(kit, result, target)
-    predictor = LatencyPredictor.fit([file.load() for file in files], measurements)
+    predictor = LatencyPredictor.fit(files, measurements)
     kept = load_measurements(folder / MEASUREMENTS)
     for measurement in measurements if measurements[0] not in kept else ():
         append_measurement(folder / MEASUREMENTS, measurement)

@@ -24,7 +24,8 @@ from mobinas.graph.layers import (
     ReLU,
     Zeros,
 )
-from predictors.model_calls import shapes_of
+from predictors.model_calls import OnnxModel, shapes_of, sized
+from predictors.model_file import ModelFile
 
 if TYPE_CHECKING:
     import onnx
@@ -191,15 +192,17 @@ _ELEMENTWISE = {"Relu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "LeakyRel
 _SUMS = {"Add", "Sum", "Mul", "Sub", "Div"}
 
 
-def program_of_model(model: "onnx.ModelProto") -> Program:
+def program_of_model(source: OnnxModel) -> Program:
     """The steps of an ONNX model's first output, for a batch of one.
 
     Args:
-        model: Any classifier of fixed image size.
+        source: Any classifier, as a file or in memory.
 
     Raises:
-        PredictorError: Its shapes cannot be inferred, such as for an open image size.
+        PredictorError: Its sizes are open, or its shapes cannot be inferred.
     """
+    file = ModelFile.of(source)
+    model = sized(file, file.fixed_batch or 1)
     shapes = shapes_of(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     steps: list[Step] = []
@@ -216,7 +219,10 @@ def program_of_model(model: "onnx.ModelProto") -> Program:
         elif not folded and node.op_type not in _SAME:
             position = _append(steps, _onnx_step(node, shapes, len(inputs)), inputs)
         place.update(dict.fromkeys(node.output, position))
-    return _reaching(steps, place[model.graph.output[0].name])
+    output = model.graph.output[0].name
+    if output not in place:
+        raise PredictorError(f"output '{output}' of {file.name} is a constant; nothing is computed for it")
+    return _reaching(steps, place[output])
 
 
 def _onnx_step(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]], n_inputs: int) -> Step:

@@ -9,16 +9,15 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mobinas.errors import PredictorError
 from mobinas.graph.layers import Graph
+from predictors.model_calls import OnnxModel
 from predictors.steps import KINDS, Program, program_of, program_of_model
-
-if TYPE_CHECKING:
-    import onnx
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,23 +73,35 @@ class Structure:
         return Structure(self.live[places], self.simulated[places], self.neighbourhoods[places])
 
 
-def structure_of(models: "Sequence[Graph | onnx.ModelProto]") -> Structure:
+def structure_of(models: "Sequence[Program | Graph | OnnxModel]") -> Structure:
     """Features of models.
 
     Raises:
-        PredictorError: An ONNX model's shapes cannot be inferred.
+        PredictorError: An ONNX model's sizes are open, or its shapes cannot be inferred, or nothing in it
+            costs time.
     """
-    programs = [program_of(m) if isinstance(m, Graph) else program_of_model(m) for m in models]
+    programs = [program_in(model) for model in models]
     live = np.empty(len(programs))
     simulated = np.empty((len(programs), len(SCHEDULES), DEVICES))
     neighbourhoods = np.empty((len(programs), 2 * _ROUNDS * _BUCKETS))
     for i, program in enumerate(programs):
         pruned = program.without_constants().without_repeats()
         costs = _devices().costs(program.without_repeats())
+        if not costs.any():
+            raise PredictorError(
+                "a model computes nothing that costs time on every device; measure it over there"
+            )
         simulated[i] = _simulated(pruned, program)
         live[i] = np.mean(simulated[i, 0] / costs.sum(axis=0))
         neighbourhoods[i] = np.concatenate([_counts(program, False), _counts(program, True)])
     return Structure(live, simulated, neighbourhoods)
+
+
+def program_in(model: "Program | Graph | OnnxModel") -> Program:
+    """The steps of any model; raises as `structure_of` does."""
+    if isinstance(model, Program):
+        return model
+    return program_of(model) if isinstance(model, Graph) else program_of_model(model)
 
 
 @dataclass(frozen=True, slots=True)

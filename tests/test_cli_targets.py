@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx_models import convolved, mapped
 from typer.testing import CliRunner
 
 from mobinas.arch.architecture import Architecture
@@ -80,6 +81,24 @@ def test_open_sizes_are_bound_to_measure_and_predict(tmp_path: Path) -> None:
         latencies_ms[size] = float(answer.split("open.onnx: ")[1].split(" ms")[0])
         assert "verdict" in said("measure", tmp_path / "open.onnx", *bind)
     assert latencies_ms[8] < latencies_ms[32]
+    for command, error in (("measure", MeasurementError), ("predict", PredictorError)):
+        with pytest.raises(error, match="--bind size2=224 --bind size3=224"):
+            said(command, tmp_path / "open.onnx", "--target", "fake")
+        with pytest.raises(MobinasError, match="no open dimension 'size'; did you mean 'size"):
+            said(command, tmp_path / "open.onnx", "--target", "fake", "--bind", "size=8")
+
+
+def test_a_model_without_a_batch_has_no_throughput(tmp_path: Path) -> None:
+    chw, images = tmp_path / "chw.onnx", tmp_path / "images.onnx"
+    onnx.save(mapped([3, 8, 8]), chw)
+    onnx.save(convolved(["batch", 3, 8, 8], ["batch", 4]), images)
+    answer = said("measure", chw, images, "--target", "fake", "--throughput-batch", "4")
+    reason = "no dimension is known to be a batch (x is [3, 8, 8])"
+    assert f"no images per s: {reason}" in answer and f"no throughput of {chw}: {reason}" in answer
+    answer = said("measure", images, "--target", "fake", "--bind", "batch=8", "--throughput-batch", "4")
+    latency, beside = [line.split("|") for line in answer.splitlines() if line.startswith(f"| {images}")]
+    assert float(beside[4]) == pytest.approx(8000 / float(latency[2]), rel=0.1)
+    assert f"no throughput of {images}: one inference takes 8 images" in answer
 
 
 def test_what_models_take_beside_time_is_told(tmp_path: Path) -> None:

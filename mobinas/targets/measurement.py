@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from mobinas.errors import MeasurementError, did_you_mean
 from mobinas.targets import Bindings, KernelTime, read_bindings, read_kernels
-from mobinas.targets.resources import Resources
+from mobinas.targets.resources import Reading, Resources, reading
 from mobinas.targets.spread import block_values, interval
 from mobinas.targets.target import Statistic
 from mobinas.targets.verdict import REMEDIES, Verdict
@@ -137,6 +137,12 @@ class Measurement:
         """The sample that 95 % of samples do not exceed, in seconds, as the clock showed it."""
         ordered = sorted(self.samples_s)
         return ordered[math.ceil(0.95 * len(ordered)) - 1]
+
+    @property
+    def images_per_s(self) -> Reading:
+        """Throughput at `median_s`, or why it is not known."""
+        images, reason = self.resources.images
+        return Reading(None, reason) if images is None else reading(images / self.median_s)
 
     @property
     def remedy(self) -> str:

@@ -33,11 +33,13 @@ class Resources:
         size_bytes: Its file, with weights that lie beside it.
         peak_memory_bytes: What opening it and running it once adds to a process, at the peak.
         energy_j: Joules per inference, of all processor packages as a whole, their idle power included.
+        images: How many images one inference takes, where a dimension is known to be the batch.
     """
 
     size_bytes: Reading = _UNKNOWN
     peak_memory_bytes: Reading = _UNKNOWN
     energy_j: Reading = _UNKNOWN
+    images: Reading = _UNKNOWN
 
     def to_json(self) -> dict[str, Any]:
         """Each by name as ``{"value": x}`` or ``{"reason": text}``."""

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,18 @@ import numpy.typing as npt
 from mobinas.arch.architecture import Architecture
 from mobinas.errors import PredictorError, TargetError
 from mobinas.files import write_atomic
-from mobinas.graph.lowering import lower
 from mobinas.targets.target import Target
+from predictors.kernels import KINDS
 from predictors.models.latency import LatencyPredictor, Prediction
 from predictors.models.transfer import Transfer, Views
-from predictors.networks import AnyModel
-from predictors.structure import structure_of
+from predictors.networks import AnyModel, Executed, opened
+from predictors.steps import Program
+from predictors.structure import program_in, structure_of
+
+Floats = npt.NDArray[np.float64]
 
 _SOURCE, _JSON, _ARRAYS = "source", "adapted.json", "adapted.npz"
+_NO_BINDINGS: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,24 @@ class AdaptedPredictor:
         target: Target,
     ) -> "AdaptedPredictor":
         """See `LatencyPredictor.adapt`."""
-        return cls(target, source, Transfer.fit(views_of(source, models), latencies_s))
+        return cls(target, source, Transfer.fit(views_of(source, models)[0], latencies_s))
 
-    def predict(self, models: Sequence[AnyModel]) -> Prediction:
+    def predict(
+        self, models: Sequence[AnyModel], *, bindings: Mapping[str, int] = _NO_BINDINGS
+    ) -> Prediction:
         """Predicts each model's latency on the other device; some hundred models a second.
 
+        Args:
+            models: Files, models in memory, or architectures.
+            bindings: Sizes of the files' open dimensions beside the batch, by their names.
+
         Raises:
-            PredictorError: A model is unreadable, or its shapes are open.
+            PredictorError: Open sizes that are not bound.
+            MeasurementError: A file that is unreadable, or that this machine's runtime cannot execute.
         """
-        mean_s, std_s = self.transfer.predict(views_of(self.source, models))
-        return Prediction(mean_s, std_s, self.source.predict(models).in_distribution)
+        views, there = views_of(self.source, models, bindings=bindings)
+        mean_s, std_s = self.transfer.predict(views)
+        return Prediction(mean_s, std_s, there.in_distribution)
 
     def save(self, folder: Path) -> None:
         """Writes JSON and plain arrays into a folder.
@@ -88,16 +100,25 @@ class AdaptedPredictor:
         return cls(target, LatencyPredictor.load(folder / _SOURCE), transfer)
 
 
-def views_of(source: LatencyPredictor, models: Sequence[AnyModel]) -> Views:
-    """What is known of models before the other device is asked."""
-    from predictors.runners.base import ModelFile
+def views_of(
+    source: LatencyPredictor, models: Sequence[AnyModel], *, bindings: Mapping[str, int] = _NO_BINDINGS
+) -> tuple[Views, Prediction]:
+    """What is known of models before the other device is asked; each is read and run once.
 
-    opened = [
-        lower(model)
-        if isinstance(model, Architecture)
-        else ModelFile.of(model).load()
-        if isinstance(model, Path)
-        else model
-        for model in models
-    ]
-    return Views(source.predict(models).mean_s, source.times_by_kind_s(opened), structure_of(opened))
+    Returns:
+        Views of the models, and what the source predicts of them.
+    """
+    executed: list[Architecture | Executed] = []
+    programs: list[Program] = []
+    times_s: list[Floats] = []
+    for model in models:
+        file = opened(model, bindings)
+        if isinstance(file, Executed):
+            raise PredictorError("the wiring of an executed model is not known; give the model itself")
+        seen = source.executed(file)
+        times_s.append(source.times_by_kind_s([seen])[0])
+        programs.append(program_in(file))
+        executed.append(model if isinstance(model, Architecture) else seen)
+    there = source.predict(executed)
+    by_kind = np.array(times_s).reshape(len(models), len(KINDS))
+    return Views(there.mean_s, by_kind, structure_of(programs)), there

@@ -5,7 +5,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,12 @@ from predictors.models.fit import Fit
 from predictors.models.held_out import HeldOut
 from predictors.models.measured import fit_of, layout_of, timed_networks
 from predictors.models.report import Z_90, PredictorReport
-from predictors.networks import Adder, AnyModel, Layout, NetworkSums, kernels_of
+from predictors.networks import Adder, AnyModel, Executed, Layout, NetworkSums, kernels_of
 
 if TYPE_CHECKING:
     import onnx
 
+    from predictors.model_file import ModelFile
     from predictors.models.adapted import AdaptedPredictor
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +37,7 @@ Ints = npt.NDArray[np.intp]
 MIN_MODELS = 8
 _FORMAT = 5
 _JSON, _ARRAYS = "predictor.json", "arrays.npz"
+_NO_BINDINGS: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class LatencyPredictor:
     @classmethod
     def fit(
         cls,
-        models: "Sequence[Path | onnx.ModelProto | Architecture]",
+        models: "Sequence[Path | onnx.ModelProto | ModelFile | Architecture]",
         measurements: Sequence[Measurement],
         *,
         seed: int = 0,
@@ -132,29 +134,48 @@ class LatencyPredictor:
             predictor.report = judged.report()
         return predictor
 
-    def predict(self, models: Sequence[AnyModel]) -> Prediction:
+    def predict(
+        self, models: Sequence[AnyModel], *, bindings: Mapping[str, int] = _NO_BINDINGS
+    ) -> Prediction:
         """Predicts each model's latency; tens of thousands of architectures a second.
 
+        Args:
+            models: Files, models in memory, or architectures.
+            bindings: Sizes of the files' open dimensions beside the batch, by their names.
+
         Raises:
-            PredictorError: A model is unreadable, or its shapes are open.
-            MeasurementError: A file that this machine's runtime cannot execute.
+            PredictorError: Open sizes that are not bound.
+            MeasurementError: A file that is unreadable, or that this machine's runtime cannot execute.
         """
-        mean_s, deviation, known = self._fit.predict(self._sums.of(models))
+        mean_s, deviation, known = self._fit.predict(self._sums.of(models, bindings))
         std_s = self._scale * deviation * mean_s
         return Prediction(_in_any_company(mean_s), _in_any_company(std_s), known)
 
-    def cost_by_kind(self, model: AnyModel) -> dict[str, KindCost]:
+    def executed(self, model: AnyModel, *, bindings: Mapping[str, int] = _NO_BINDINGS) -> Executed:
+        """A model whose kernels are found, so that several questions about it read and run it once.
+
+        Args:
+            model: One of those that `predict` takes; raises as it does.
+            bindings: As there.
+        """
+        return Executed(tuple(kernels_of(model, self.layout, bindings)))
+
+    def cost_by_kind(
+        self, model: AnyModel, *, bindings: Mapping[str, int] = _NO_BINDINGS
+    ) -> dict[str, KindCost]:
         """What a model's predicted latency is made of, by kind of kernel, costliest first.
 
         Args:
             model: One of those that `predict` takes.
+            bindings: As there.
 
         Returns:
             Times that add up to the predicted latency.
         """
-        kernels = kernels_of(model, self._sums.layout)
+        executed = self.executed(model, bindings=bindings)
+        kernels = executed.kernels
         seconds = self.kernel_times_s(kernels)
-        seconds *= float(self.predict([model]).mean_s[0]) / seconds.sum()
+        seconds *= float(self.predict([executed]).mean_s[0]) / seconds.sum()
         times: dict[str, float] = {}
         for kernel, latency_s in zip(kernels, seconds.tolist(), strict=True):
             times[kernel.kind] = times.get(kernel.kind, 0.0) + latency_s

@@ -12,9 +12,9 @@ from mobinas.graph.layers import Graph
 from mobinas.targets.measurement import Measurement
 from predictors.kernels import kernel_of
 from predictors.layout import Call
-from predictors.model_calls import with_activations
+from predictors.model_calls import sized, with_activations
 from predictors.models.fit import Fit, Network
-from predictors.networks import AnyModel, Layout, kernels_of, opened
+from predictors.networks import AnyModel, Executed, Layout, kernels_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -77,8 +77,8 @@ def _network(model: AnyModel, measurement: Measurement, layout: Layout, profilin
     # What is left of the profiler slows a network as a whole; what counts is how its time is divided.
     factor = measurement.median_s / sum(times_s)
     calls = [Call(*kernel[:4]) for kernel in measurement.kernels]
-    if not isinstance(model, Architecture | Graph):
-        calls = with_activations(opened(model), calls, layout.batch)
+    if not isinstance(model, Architecture | Graph | Executed):
+        calls = with_activations(sized(model, layout.batch), calls, layout.batch)
     kernels = [kernel_of(call) for call in calls]
     return [(kernel, factor * seconds) for kernel, seconds in zip(kernels, times_s, strict=True)]
 

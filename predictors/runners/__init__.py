@@ -4,7 +4,8 @@ from functools import lru_cache
 
 from mobinas.targets import FAKE_PROVIDER
 from mobinas.targets.target import Target
-from predictors.runners.base import ModelFile, Runner
+from predictors.model_file import ModelFile
+from predictors.runners.base import Runner
 from predictors.worker.measuring import MeasuringPlan
 
 __all__ = ["MeasuringPlan", "ModelFile", "Runner", "runner_for"]

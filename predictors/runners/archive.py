@@ -8,7 +8,7 @@ from importlib import resources
 # What the worker imports beside its own package, onnxruntime and NumPy.
 _SOURCES = {
     "mobinas": ("errors.py", "runtime.py"),
-    "mobinas.targets": ("__init__.py", "resources.py", "spread.py"),
+    "mobinas.targets": ("__init__.py", "resources.py", "sizes.py", "spread.py"),
 }
 _WORKER = "predictors.worker"
 _MAIN = "import sys\n\nfrom predictors.worker.answering import main\n\nsys.exit(main())\n"

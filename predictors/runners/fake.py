@@ -50,7 +50,7 @@ class FakeRunner:
     ) -> None:
         """Computes all models' latencies; see `predictors.runners.Runner`."""
         for i, model in enumerate(models):
-            kernels = [kernel_of(call) for call in calls_of_model(model.load(), 1, target.batch)]
+            kernels = [kernel_of(call) for call in calls_of_model(model, 1, target.batch)]
             latency_s = fake_latency_s(kernels)
             # Seeded by the structure, so that neither order nor company of the models matters.
             rng = np.random.default_rng([int(model.structure_digest[:15], 16), plan.seed])
@@ -74,7 +74,7 @@ class FakeRunner:
             statistic=target.statistic,
             name=model.name,
             bindings=model.bindings,
-            resources=Resources(reading(model.size_bytes), _NOTHING, _NOTHING),
+            resources=Resources(reading(model.size_bytes), _NOTHING, _NOTHING, model.images(target.batch)),
         )
 
 

@@ -6,21 +6,22 @@ import json
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mobinas.errors import MeasurementError
 from mobinas.files import write_atomic
 from mobinas.targets import read_bindings
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
+from predictors.external_data import DataFile
+from predictors.model_file import ModelFile
 from predictors.runners.archive import worker_archive
-from predictors.runners.base import ModelFile, measurement_of
-from predictors.runners.reference import reference_model
+from predictors.runners.base import measurement_of
+from predictors.runners.request import request_pieces
 from predictors.worker import PROTOCOL
-from predictors.worker.measuring import MeasuringPlan, Model
-from predictors.worker.messages import request_line, timed_of
+from predictors.worker.measuring import MeasuringPlan
+from predictors.worker.messages import target_of, timed_of
 
 _WORKER, _REQUEST, _README = "worker.pyz", "request.bin", "README.txt"
 _ALWAYS = (1980, 1, 1, 0, 0, 0)
@@ -46,22 +47,22 @@ def write_kit(path: Path, models: Sequence[ModelFile], target: Target, plan: Mea
         plan: How long and how often.
 
     Raises:
-        MeasurementError: A model is missing, or keeps weights in files beside it.
+        MeasurementError: A model is missing, or its sizes are open.
         RunFolderError: The zip cannot be written.
     """
-    reference = reference_model().SerializeToString(deterministic=True)
-    sent = [model.content() for model in models]
-    asked = [Model(model.name, data, model.bindings) for model, data in zip(models, sent, strict=True)]
-    line = request_line(target, asdict(plan), reference, asked)
     contents = {
-        _WORKER: worker_archive(),
-        _REQUEST: b"".join([line, reference, *sent]),
-        _README: _INSTRUCTIONS.format(n=len(models), name=target.name).encode(),
+        _WORKER: [worker_archive()],
+        _REQUEST: request_pieces(models, target, plan),
+        _README: [_INSTRUCTIONS.format(n=len(models), name=target.name).encode()],
     }
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in contents.items():
-            archive.writestr(zipfile.ZipInfo(name, _ALWAYS), data)
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, pieces in contents.items():
+            about = zipfile.ZipInfo(name, _ALWAYS)
+            about.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(about, "w", force_zip64=name == _REQUEST) as file:
+                for piece in pieces:
+                    file.write(piece)
     write_atomic(path, buffer.getvalue())
 
 
@@ -81,7 +82,7 @@ def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile],
             changed.
     """
     line, models = _asked(path)
-    if json.loads(line)["target"] != json.loads(request_line(target, {}, b"", ()))["target"]:
+    if json.loads(line)["target"] != json.loads(json.dumps(target_of(target))):
         raise MeasurementError(f"{path} was written for other settings than those of target '{target.name}'")
     sealed, end = _answered(result)
     if end.get("request_sha256") != hashlib.sha256(line).hexdigest():
@@ -99,22 +100,38 @@ def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile],
 
 def _asked(path: Path) -> tuple[bytes, list[ModelFile]]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            request = archive.read(_REQUEST)
-        line = request[: request.index(b"\n") + 1]
-        listed = json.loads(line)
-        if listed["protocol"] != PROTOCOL:
-            raise MeasurementError(f"{path} was written by another version; write the kit again")
-        start, models = len(line) + listed["reference"]["size_bytes"], []
-        for one in listed["models"]:
-            data = request[start : start + one["size_bytes"]]
-            models.append(ModelFile.of_bytes(one["name"], data, read_bindings(one["bindings"])))
-            start += one["size_bytes"]
+        with zipfile.ZipFile(path) as archive, archive.open(_REQUEST) as request:
+            line = request.readline()
+            listed = json.loads(line)
+            if listed["protocol"] != PROTOCOL:
+                raise MeasurementError(f"{path} was written by another version; write the kit again")
+            request.seek(listed["reference"]["size_bytes"], io.SEEK_CUR)
+            models = [_model(request, one) for one in listed["models"]]
     except OSError as error:
         raise MeasurementError(f"cannot read kit {path}: {error.strerror}") from error
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError) as error:
         raise MeasurementError(f"{path} is not a kit of 'mobinas target kit', or it is torn") from error
     return line, models
+
+
+def _model(request: IO[bytes], listed: dict[str, Any]) -> ModelFile:
+    """The model whose bytes come next; the weights beside it stay where they are."""
+    content = request.read(listed["size_bytes"])
+    starts, end = {}, request.tell()
+    for one in listed["beside"]:
+        starts[one["location"]] = end
+        end += one["size_bytes"]
+
+    def read(location: str, start: int, length: int) -> bytes:
+        request.seek(starts[location] + start)
+        return request.read(length)
+
+    beside = tuple(
+        DataFile(one["location"], one["size_bytes"], None, one["sha256"]) for one in listed["beside"]
+    )
+    model = ModelFile.of_bytes(listed["name"], content, read_bindings(listed["bindings"]), beside, read)
+    request.seek(end)
+    return model
 
 
 def _answered(result: Path) -> tuple[list[bytes], dict[str, Any]]:

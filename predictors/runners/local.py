@@ -10,7 +10,7 @@ from mobinas.targets.target import Target
 from predictors.runners.base import ModelFile, OnResult, measurement_of
 from predictors.runners.reference import reference_model
 from predictors.worker.host import host
-from predictors.worker.measuring import MeasuringPlan, Model, Timed
+from predictors.worker.measuring import MeasuringPlan, Timed
 from predictors.worker.processes import in_a_process, measure_models
 
 
@@ -44,7 +44,7 @@ class LocalRunner:
             reference = Path(folder) / "reference.onnx"
             reference.write_bytes(reference_model().SerializeToString(deterministic=True))
             named = [
-                Model(model.name, _as_file(model.source, Path(folder) / f"{i}.onnx"), model.bindings)
+                model.asked(target.batch, _as_file(model.source, Path(folder) / f"{i}.onnx"))
                 for i, model in enumerate(models)
             ]
             run = in_a_process(reference, target)

@@ -11,9 +11,9 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from mobinas.errors import MeasurementError, TargetError
@@ -21,10 +21,9 @@ from mobinas.progress import Progress
 from mobinas.targets.target import Target
 from predictors.runners.archive import worker_archive
 from predictors.runners.base import ModelFile, OnResult, measurement_of
-from predictors.runners.reference import reference_model
+from predictors.runners.request import request_pieces
 from predictors.worker import PROTOCOL
-from predictors.worker.measuring import MeasuringPlan, Model, Timed
-from predictors.worker.messages import request_line
+from predictors.worker.measuring import MeasuringPlan, Timed
 from predictors.worker.talk import Worker, last_line, started, take
 
 # Another command than ``ssh``, such as ``ssh -F file``; as GIT_SSH_COMMAND is to git.
@@ -104,13 +103,7 @@ class SshRunner:
         keep: Callable[[int, Timed], None],
         progress: Progress,
     ) -> None:
-        reference = reference_model().SerializeToString(deterministic=True)
-        contents = [model.content() for model in models]
-        asked = [
-            Model(model.name, data, model.bindings) for model, data in zip(models, contents, strict=True)
-        ]
-        line = request_line(self._target, asdict(plan), reference, asked)
-        with self._worker([line, reference, *contents]) as worker:
+        with self._worker(request_pieces(models, self._target, plan)) as worker:
             if take(worker, len(models), self._target.ssh, keep, progress, self._meet):
                 return
         if 0 < worker.status != _LOST:
@@ -138,7 +131,7 @@ class SshRunner:
         return hello
 
     @contextmanager
-    def _worker(self, pieces: Sequence[bytes]) -> Iterator[Worker]:
+    def _worker(self, pieces: Iterable[bytes]) -> Iterator[Worker]:
         """A worker over there that is sent these bytes."""
         self._install()
         with started(self._ssh(f"{self._python} {_worker_path()}"), pieces) as worker:

@@ -13,11 +13,10 @@ from typing import Any, BinaryIO, TextIO
 
 from mobinas.errors import MeasurementError, MobinasError
 from mobinas.runtime import runtime_version
-from mobinas.targets import read_bindings
 from predictors.worker import PROTOCOL
 from predictors.worker.host import host
-from predictors.worker.measuring import MeasuringPlan, Model, Timed, measure_group
-from predictors.worker.messages import Settings
+from predictors.worker.measuring import MeasuringPlan, Timed, measure_group
+from predictors.worker.messages import Settings, model_of
 from predictors.worker.processes import in_a_process, measure_models
 
 
@@ -48,7 +47,7 @@ def answer(stream: BinaryIO, folder: Path, out: TextIO) -> int:
                 "copy the worker of the same version"
             )
         listed = [request["reference"], *request["models"]]
-        paths = [_received(stream, folder / f"{i}.onnx", one) for i, one in enumerate(listed)]
+        paths = [_received(stream, folder / str(i), one) for i, one in enumerate(listed)]
         _measure(request, paths, out, answers.update)
     except MobinasError as error:
         _say(out, {"kind": "error", "error": type(error).__name__, "text": str(error)})
@@ -72,10 +71,7 @@ def _measure(
     reference, *files = paths
     target = dict(request["target"])
     settings = Settings(**{**target, "affinity": tuple(target["affinity"])})
-    models = [
-        Model(str(one["name"]), path, read_bindings(one["bindings"]))
-        for one, path in zip(request["models"], files)
-    ]
+    models = [model_of(one, path) for one, path in zip(request["models"], files)]
     plan = MeasuringPlan(**request["plan"])
 
     def measured(model: int, timed: Timed) -> None:
@@ -93,11 +89,29 @@ def _measure(
         measure_models(models, plan, settings.statistic, run, measured, progress)
 
 
-def _received(stream: BinaryIO, path: Path, listed: Mapping[str, Any]) -> Path:
+def _received(stream: BinaryIO, folder: Path, listed: Mapping[str, Any]) -> Path:
+    """The file of a model, with those beside it in the same new folder."""
     if "path" in listed:
         return Path(listed["path"])
+    name = str(listed.get("name", "the reference model"))
+    beside = listed.get("beside", ())
+    path = folder / "model.onnx"
+    while path.name in [one["location"] for one in beside]:
+        path = path.with_name(f"_{path.name}")
+    _receive(stream, path, listed, name)
+    for one in beside:
+        place = folder / one["location"]
+        # A request is to write nowhere else.
+        if folder.resolve() not in place.resolve().parents:
+            raise MeasurementError(f"{name} keeps weights in '{one['location']}', which leaves its folder")
+        _receive(stream, place, one, f"{one['location']} of {name}")
+    return path
+
+
+def _receive(stream: BinaryIO, path: Path, listed: Mapping[str, Any], name: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     digest, left = hashlib.sha256(), int(listed["size_bytes"])
-    with path.open("wb") as file:
+    with path.open("xb") as file:
         while left:
             piece = stream.read(min(left, 1 << 20))
             if not piece:
@@ -106,8 +120,7 @@ def _received(stream: BinaryIO, path: Path, listed: Mapping[str, Any]) -> Path:
             digest.update(piece)
             left -= len(piece)
     if digest.hexdigest() != listed["sha256"]:
-        raise MeasurementError(f"{listed.get('name', 'the reference model')} arrived damaged; send it again")
-    return path
+        raise MeasurementError(f"{name} arrived damaged; send it again")
 
 
 def _say(out: TextIO, message: Mapping[str, Any]) -> bytes:

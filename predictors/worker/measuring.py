@@ -88,12 +88,31 @@ class DeviceSettings(SessionSettings, Protocol):
         ...
 
 
+class Beside(NamedTuple):
+    """A file that holds weights of a model: where it lies from the model's folder, and what it must be."""
+
+    location: str
+    sha256: str
+    size_bytes: int
+
+
 class Model(NamedTuple):
-    """A model to measure: its name for people, its file or the bytes of one, and sizes of open dimensions."""
+    """A model to measure.
+
+    Attributes:
+        name: For people.
+        source: Its file, or the bytes of one.
+        bindings: Sizes of open dimensions that somebody gave.
+        sizes: Of all open dimensions that have names, the batch among them; by default the model is opened
+            once more to find them.
+        beside: Files that are sent after the bytes.
+    """
 
     name: str
     source: Path | bytes
     bindings: Bindings = ()
+    sizes: Bindings | None = None
+    beside: tuple[Beside, ...] = ()
 
 
 class Timed(NamedTuple):
@@ -184,7 +203,7 @@ def _timer(
     """A timer, and the memory that opening the model and its first run take."""
 
     def opened() -> Stopwatch:
-        session = open_session(model.source, settings, bindings=model.bindings)
+        session = open_session(model.source, settings, bindings=model.bindings, sizes=model.sizes)
         return Stopwatch(session, settings, plan.seed)
 
     memory, start_s = PeakMemory(), time.perf_counter()
@@ -225,7 +244,7 @@ def _kernels(
     if not runs:
         return ()
     around_s = [reference.time(1) for _ in range(runs)]
-    kernels = trace(model.source, settings, runs, plan.seed, model.bindings)
+    kernels = trace(model.source, settings, runs, plan.seed, model.sizes)
     around_s += [reference.time(1) for _ in range(runs)]
     # As in the trace, the faster half counts.
     speed = level_s / statistics.mean(sorted(around_s)[:runs])

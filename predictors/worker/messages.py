@@ -1,13 +1,14 @@
 """What host and worker say to each other: JSON lines, after a request the bytes of its files.
 
 A request is one line, an object with these keys, followed by the bytes of the reference model and of each
-model that has no ``path``, in that order:
+model that has no ``path``, in that order; a model's bytes are followed by those of the files beside it:
 
 - ``protocol``: `PROTOCOL` of who asks.
 - ``target``: Settings, see `Settings`.
 - ``plan``: Fields of a `MeasuringPlan`.
 - ``reference``: ``{"sha256", "size_bytes"}``, or ``{"path"}`` on the same machine.
-- ``models``: A list of ``{"name", "bindings"}`` with the same; ``bindings`` gives sizes to open dimensions.
+- ``models``: A list of ``{"name", "bindings", "sizes", "beside"}`` with the same, see `Model`; ``beside`` is
+  a list of ``{"location", "sha256", "size_bytes"}``.
 - ``part``: Whether this very process measures, with a part of the rounds, rather than processes of its own.
 
 The worker answers in lines ``{"kind": ...}``: ``hello`` (protocol, host, runtime_version) at once, then
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobinas.errors import MeasurementError
-from mobinas.targets import read_kernels
+from mobinas.targets import read_bindings, read_kernels
 from mobinas.targets.resources import Resources
 from predictors.worker import PROTOCOL
 from predictors.worker.measuring import DeviceSettings, Model, Timed
@@ -54,16 +55,38 @@ def request_line(
     """The first line of a request; the files that were given as bytes follow it."""
     request = {
         "protocol": PROTOCOL,
-        "target": {key: getattr(target, key) for key in Settings._fields},
+        "target": target_of(target),
         "plan": dict(plan),
         "reference": _listed(reference),
         "models": [
-            {"name": model.name, "bindings": dict(model.bindings), **_listed(model.source)}
+            {
+                "name": model.name,
+                "bindings": dict(model.bindings),
+                "sizes": None if model.sizes is None else dict(model.sizes),
+                "beside": [one._asdict() for one in model.beside],
+                **_listed(model.source),
+            }
             for model in models
         ],
         "part": part,
     }
     return json.dumps(request).encode() + b"\n"
+
+
+def target_of(target: DeviceSettings) -> dict[str, Any]:
+    """What a request says of a target."""
+    return {key: getattr(target, key) for key in Settings._fields}
+
+
+def model_of(listed: Mapping[str, Any], path: Path) -> Model:
+    """A model of a request, whose files lie here by now."""
+    sizes = listed["sizes"]
+    return Model(
+        str(listed["name"]),
+        path,
+        read_bindings(listed["bindings"]),
+        None if sizes is None else read_bindings(sizes),
+    )
 
 
 def _listed(source: bytes | Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mobinas.runtime import SessionSettings, example_feeds, open_session
+from mobinas.errors import MeasurementError
+from mobinas.runtime import SessionSettings, example_feeds, first_line, open_session
 from mobinas.targets import Bindings, KernelTime, Shape
 
 _WARMUP_RUNS = 3
@@ -22,7 +23,7 @@ def trace(
     settings: SessionSettings,
     runs: int,
     seed: int = 0,
-    bindings: Bindings = (),
+    sizes: Bindings | None = None,
 ) -> tuple[KernelTime, ...]:
     """Times every node of a model over several inferences.
 
@@ -33,21 +34,25 @@ def trace(
         settings: Of the device.
         runs: Inferences after the warm-up.
         seed: Of the inputs.
-        bindings: Sizes of open dimensions by their names.
+        sizes: Of all open dimensions that have names; by default the batch alone is open.
 
     Returns:
         One record per node in the order of execution; none where the provider gives no times of nodes.
 
     Raises:
         TargetError: This machine lacks the provider.
-        MeasurementError: The model cannot be opened.
+        MeasurementError: The model cannot be opened, or does not run.
     """
     with tempfile.TemporaryDirectory(prefix="mobinas-trace-") as folder:
         prefix = str(Path(folder) / "trace")
-        session = open_session(model, settings, profile_prefix=prefix, bindings=bindings)
+        session = open_session(model, settings, profile_prefix=prefix, sizes=sizes)
         feeds = example_feeds(session, settings.batch, seed)
-        for _ in range(_WARMUP_RUNS + runs):
-            session.run(None, feeds)
+        try:
+            for _ in range(_WARMUP_RUNS + runs):
+                session.run(None, feeds)
+        except Exception as error:
+            # onnxruntime's exceptions share no base below Exception.
+            raise MeasurementError(f"it opens but does not run: {first_line(error)}") from error
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return kernel_times(events, _WARMUP_RUNS)
 

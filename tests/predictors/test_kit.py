@@ -70,8 +70,8 @@ def _faster(text: str) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
-def _of_protocol_1(text: str) -> str:
-    lines = text.replace('"protocol": 2', '"protocol": 1').splitlines()
+def _of_protocol_2(text: str) -> str:
+    lines = text.replace('"protocol": 3', '"protocol": 2').splitlines()
     sealed = [line for line in lines if '"kind": "hello"' in line or '"kind": "measured"' in line]
     end = json.loads(lines[-1])
     end["answers_sha256"] = hashlib.sha256("".join(sealed).encode()).hexdigest()
@@ -88,7 +88,7 @@ def _of_protocol_1(text: str) -> str:
         (lambda text: text.replace('"model": 3, ', "", 1), "was changed"),
         (lambda text: text[:-20], "is not what a kit's worker writes"),
         (lambda text: "", "is incomplete"),
-        (_of_protocol_1, "of another version"),
+        (_of_protocol_2, "of another version"),
         (lambda text: '{"kind": "error", "text": "no provider"}\n', "the device says: no provider"),
     ],
 )

@@ -112,7 +112,7 @@ def test_irregular_cells_are_left_to_the_lowering() -> None:
 def test_open_image_sizes_are_refused() -> None:
     model = write_onnx(lower(SPACE.sample(random.Random(0))))
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
-    with pytest.raises(PredictorError, match=r"open sizes \(height\)"):
+    with pytest.raises(PredictorError, match=r"open \(height\); bind it: --bind height=224"):
         calls_of_model(model, 16)
 
 

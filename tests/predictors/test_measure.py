@@ -137,23 +137,6 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes) -> Non
         measure([tmp_path / "gone.onnx"], Target.fake())
 
 
-def test_weights_beside_a_file_are_missed_and_counted(tmp_path: Path) -> None:
-    path, weights = tmp_path / "net.onnx", tmp_path / "net.bin"
-    model = open_sized()
-    onnx.save(model, path, save_as_external_data=True, location=weights.name, size_threshold=0)
-    how: dict = {"bindings": {"height": 8, "width": 8}, "rounds": 1, "max_rounds": 1, "block_s": 0.001}
-    (seen,) = measure([path], Target.local(), **how)
-    assert seen.resources.size_bytes.value == path.stat().st_size + weights.stat().st_size
-    with pytest.raises(MeasurementError, match="give the path of its file"):
-        measure([onnx.load(path, load_external_data=False)], Target.local(), **how)
-    weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(MeasurementError, match=r"net\.bin, which holds weights of .*net\.onnx, is truncated"):
-        measure([path], Target.local(), **how)
-    weights.unlink()
-    with pytest.raises(MeasurementError, match=r"net\.onnx keeps weights in .*net\.bin: No such file"):
-        measure([path], Target.local(), **how)
-
-
 def test_the_local_runner_measures_with_a_reference(tmp_path: Path) -> None:
     log = tmp_path / "m.jsonl"
     seen: list[int] = []

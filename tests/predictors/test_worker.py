@@ -1,5 +1,6 @@
 """The measuring worker as one file."""
 
+import hashlib
 import io
 import json
 import subprocess
@@ -16,7 +17,7 @@ from mobinas.testing import sample
 from predictors.runners import ModelFile
 from predictors.runners.archive import worker_archive
 from predictors.runners.reference import reference_model
-from predictors.worker.measuring import MeasuringPlan, Model
+from predictors.worker.measuring import Beside, MeasuringPlan, Model
 from predictors.worker.messages import request_line
 
 PLAN = MeasuringPlan(rounds=3, max_rounds=3, block_s=0.002)
@@ -73,8 +74,8 @@ def test_it_needs_neither_torch_nor_mobinas(worker: Path, part: bool) -> None:
     ("change", "text"),
     [
         (
-            lambda line, files: line.replace(b'"protocol": 2', b'"protocol": 99') + files,
-            "protocol 2, the request 99",
+            lambda line, files: line.replace(b'"protocol": 3', b'"protocol": 99') + files,
+            "protocol 3, the request 99",
         ),
         (lambda line, files: line + files[:-1], "ended early"),
         (lambda line, files: line + files[:-1] + b"x", "net arrived damaged"),
@@ -87,6 +88,14 @@ def test_a_bad_request_is_answered_in_words(worker: Path, change: Any, text: str
     line = request_line(Target.local(), asdict(PLAN), REFERENCE, [Model("net", data)])
     last = _answers(worker, change(line, REFERENCE + data))[-1]
     assert last["kind"] == "error" and text in last["text"]
+
+
+def test_weights_beside_a_model_are_written_to_its_folder_alone(worker: Path) -> None:
+    data = ModelFile.of(sample(0)).content()
+    beside = (Beside("../../outside", hashlib.sha256(b"x").hexdigest(), 1),)
+    line = request_line(Target.local(), asdict(PLAN), REFERENCE, [Model("net", data, beside=beside)])
+    last = _answers(worker, line + REFERENCE + data + b"x")[-1]
+    assert last["kind"] == "error" and "'../../outside', which leaves its folder" in last["text"]
 
 
 def test_its_language_is_that_of_python_3_9(tmp_path: Path) -> None:
