@@ -40,7 +40,7 @@ def unanswered_classes(models: Sequence[ModelRow]) -> list[str]:
     lacking: dict[str, list[str]] = {}
     for model in sorted(models, key=lambda m: (m.kind != "pick", not m.on_front)):
         if model.unanswered:
-            name = plain(model.label or model.name, 40)
+            name = plain(model.name, 60)  # labels need not be unique
             lacking.setdefault(model.unanswered, []).append(
                 f"{name} (the pick)" if model.kind == "pick" else name
             )
