@@ -59,9 +59,8 @@ def unanswered(answers: Confusion, names: Sequence[str], images: Sequence[int]) 
     missing = [k for k, n in enumerate(answers.answered) if not n]
     if not missing:
         return ""
-    whole, most = f"{sum(images):,}", max(missing, key=lambda k: images[k])
-    first = [most, *(k for k in missing if k != most)]
-    words = [f"'{plain(names[k], 60)}' ({images[k]:,} of {whole} pictures)" for k in first]
+    missing.sort(key=lambda k: -images[k])
+    words = [f"'{plain(names[k], 60)}' ({images[k]:,} of {sum(images):,} pictures)" for k in missing]
     return (
         f"never answers {listed(shortened(words))}: "
         f"answers {len(names) - len(missing)} of {len(names)} classes"
