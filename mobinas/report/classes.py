@@ -15,6 +15,7 @@ from mobinas.report.words import accuracy, counted, listed, percent, percent_ran
 
 RECALL_FILE, CONFUSION_FILE = "recall.csv", "confusion.csv"
 _MOST_ROWS = 10
+_MOST = 0.5
 _FEW_IMAGES = 10  # of so many even a recall of 1 has an interval that begins at 0.72
 _ROW, _LEFT, _WIDTH, _RIGHT, _BELOW, _ABOVE = 0.26, 2.1, 4.6, 1.2, 0.5, 0.35  # in inches
 
@@ -73,23 +74,33 @@ def class_doubts(info: ClassesInfo) -> list[str]:
 
 
 def _flattered(info: ClassesInfo) -> list[str]:
-    plainly, balanced = info.test.share("accuracy"), info.test.share("balanced_accuracy")
-    if plainly.x <= balanced.high:
+    parts = (("test part", info.test), ("selection part", info.select))
+    found = [sentence for part, answers in parts if (sentence := _flatters(info, part, answers))]
+    if not found:
         return []
-    images = info.test.images
-    largest = max(range(len(images)), key=lambda k: images[k])
-    always = percent(images[largest] / sum(images))
-    sentence = (
-        f"The classes are uneven: to answer '{plain(info.names[largest], 60)}' always is right for {always} "
-        f"of the test part. The pick's accuracy there is {accuracy(plainly.x)}, its balanced accuracy, the "
-        f"mean recall of the classes, {accuracy(balanced.x)}."
-    )
     if info.metric == "accuracy":
-        sentence += (
+        found[0] += (
             ' With search.metric = "balanced_accuracy" (search_family: metric=...) and another run folder, '
             "the mean recall decides about candidates, finalists, the front and the pick."
         )
-    return [sentence]
+    return found[:1]
+
+
+def _flatters(info: ClassesInfo, part: str, answers: Confusion) -> str:
+    """Where a part's accuracy lies beyond the interval of its balanced accuracy; else empty."""
+    plainly, balanced = answers.share("accuracy"), answers.share("balanced_accuracy")
+    if plainly.x <= balanced.high:
+        return ""
+    largest = max(range(len(info.names)), key=lambda k: answers.images[k])
+    always = answers.images[largest] / answers.n
+    constant = (
+        f"to answer '{plain(info.names[largest], 60)}' always is right for {percent(always)} of the {part}"
+    )
+    return (
+        f"The classes are uneven{f': {constant}' if always > _MOST else ''}. The pick's accuracy on the "
+        f"{part} is {accuracy(plainly.x)}, its balanced accuracy, the mean recall of the classes, "
+        f"{accuracy(balanced.x)}."
+    )
 
 
 def _few(info: ClassesInfo) -> list[str]:

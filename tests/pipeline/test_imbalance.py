@@ -17,11 +17,13 @@ from typer.testing import CliRunner
 
 from exporters.bundle import ExportBundle
 from mobinas.cli import app
+from mobinas.config import load_config
 from mobinas.errors import MobinasError
 from mobinas.metrics.objective import Metric
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.family import search_family
 from mobinas.pipeline.front_file import FrontRow, load_front
+from mobinas.pipeline.job import run
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.search.choice_space import Choices
 from mobinas.search.define_by_run import DefinedTrial
@@ -92,7 +94,8 @@ def answered(directory: Path, row: FrontRow, data: Path, part: str) -> tuple[lis
     splits = parts_of(data)
     images = getattr(splits, part)
     session = onnxruntime.InferenceSession(directory / row.onnx)
-    (logits,) = session.run(None, {"image": splits.normalisation(images.images).numpy()})
+    shown = images.at(session.get_inputs()[0].shape[-1])
+    (logits,) = session.run(None, {"image": splits.normalisation(shown).numpy()})
     return images.labels.tolist(), logits.argmax(1).tolist()
 
 
@@ -229,3 +232,21 @@ def test_a_torn_manifest_is_made_again_with_the_same_model(
     search(data, torn, "accuracy")
     assert model.read_bytes() == before and json.loads(manifest.read_text())["results"] == told
     assert load_front(torn).rows == load_front(by_accuracy).rows
+
+
+@pytest.mark.slow  # a whole job
+def test_a_whole_job_is_decided_by_the_mean_recall(data: Path, tmp_path: Path) -> None:
+    shrunk = {"search.trials": 4, "search.baseline_trials": 2, "train.finalists": 2, "train.baselines": ()}
+    config = load_config("smoke", {"data": str(data), "search.metric": "balanced_accuracy", **shrunk})
+    front = run(config, tmp_path / "run")
+    for journal in ("study.journal", "random.journal", "around-sizes.journal", "around-cells.journal"):
+        told = (tmp_path / "run" / journal).read_text(encoding="utf-8")
+        assert '"balanced_accuracy"' in told and '"accuracy"' not in told
+    frozen = json.loads((tmp_path / "run" / "front.json").read_text(encoding="utf-8"))
+    points = [(c["balanced_accuracy"], c["latency_s"]) for c in frozen["confirmed"]]
+    for row in front.rows:
+        labels, answers = answered(tmp_path / "run", row, data, "select")
+        assert row.decisive == pytest.approx(balanced_accuracy_score(labels, answers))
+        place = row.decisive, row.latency_ms / 1e3
+        assert not any(a > place[0] and s < place[1] for a, s in points)
+    assert [row.name for row in front.rows if row.pick] == [front.pick().name]

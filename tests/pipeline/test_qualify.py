@@ -1,7 +1,9 @@
 """Who is trained for a moment, and what that decides."""
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import trade_off
-from mobinas.pipeline.qualify import climbed, shortlist
+from mobinas.pipeline.qualify import climbed, shortlist, tuned_accuracies
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,12 @@ def test_training_ends_where_none_could_enter_the_front() -> None:
     assert len(batches) > 1 and len(found) < 24
     best = {e.candidate.name for e in searched.history if e.candidate.name.startswith("large")}
     assert best <= {e.candidate.name for e in found}
+
+
+def test_findings_of_earlier_versions_are_read_beside_todays(tmp_path: Path) -> None:
+    (tmp_path / "qualified").mkdir()
+    (tmp_path / "qualified" / "inherits0.json").write_text("0.75\n")
+    kept = Value(0.5, std=0.1, source="tuned").to_json()
+    (tmp_path / "qualified" / "large0.json").write_text(json.dumps(kept))
+    job: Any = SimpleNamespace(folder=SimpleNamespace(path=tmp_path))
+    assert tuned_accuracies(job, history()) == {"inherits0": 0.75, "large0": 0.5}

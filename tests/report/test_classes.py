@@ -71,6 +71,13 @@ def test_an_accuracy_that_uneven_classes_make_is_said_with_the_remedy() -> None:
     assert "search.metric" not in " ".join(class_doubts(decided))
 
 
+def test_a_test_part_of_another_mixture_does_not_hide_what_decided() -> None:
+    info = dataclasses.replace(RARE, test=confusion((20, 0), (80, 0)))
+    assert "98.4" in class_doubts(info)[0] and "of the selection part" in class_doubts(info)[0]
+    even = dataclasses.replace(info, select=info.test)
+    assert not any("uneven" in doubt for doubt in class_doubts(even)), "an accuracy of 20 % flatters nobody"
+
+
 @pytest.mark.parametrize("right", [100, 60])
 def test_even_classes_of_many_pictures_raise_no_doubt(right: int) -> None:
     even = confusion((right, 100 - right), (100 - right, right))
