@@ -60,7 +60,13 @@ def main() -> None:
     for architecture in draw(space, options.architectures, 0):
         started = time.perf_counter()
         cheap = judgements(
-            supernet, architecture, training, judged, normalisation=splits.normalisation, seed=0
+            supernet,
+            architecture,
+            training,
+            judged,
+            normalisation=splits.normalisation,
+            metric="accuracy",
+            seed=0,
         )
         judge_s.append(time.perf_counter() - started)
         how: dict[str, Any] = {"resolution": architecture.resolution, "normalisation": splits.normalisation}

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from mobinas import load_front
+from mobinas.metrics.confusion import Confusion
 
 
 def main() -> None:
@@ -18,14 +19,16 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     folder = parser.parse_args().run
     front = json.loads((folder / "front.json").read_text(encoding="utf-8"))
-    tested = json.loads((folder / "test.json").read_text(encoding="utf-8"))
+    tested = {
+        name: Confusion.from_json(answers).share("accuracy").x
+        for name, answers in json.loads((folder / "test.json").read_text(encoding="utf-8")).items()
+    }
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     picked = load_front(folder).pick().name
     print("| model | | latency, ms | accuracy on select | test accuracy | parameters | epochs |")
     print("|---|---|---|---|---|---|---|")
     for row in sorted(front["confirmed"], key=lambda row: row["latency_s"]):
         name = row["name"]
-        right, n = tested[name]
         if name in front["members"]:
             kind = "**the pick**" if name == picked else "front"
         else:
@@ -33,7 +36,7 @@ def main() -> None:
         low, high = row["latency_low_s"] * 1e3, row["latency_high_s"] * 1e3
         print(
             f"| {name} | {kind} | {row['latency_s'] * 1e3:.3f} ({low:.3f} to {high:.3f}) | "
-            f"{row['accuracy']:.2%} | {right / n:.2%} | {row['params']:,} | {plan['epochs'][name]} |"
+            f"{row['accuracy']:.2%} | {tested[name]:.2%} | {row['params']:,} | {plan['epochs'][name]} |"
         )
 
 

@@ -128,6 +128,30 @@ def export_bundle(
     return ExportBundle.load(directory)
 
 
+def record_results(directory: Path, results: Mapping[str, Any]) -> bool:
+    """Puts what a model reached into its manifest, as ``results``; earlier ones are replaced.
+
+    A manifest is written with its files, before anyone can judge them. The hashes of the files stay as they
+    are, so the bundle verifies as before.
+
+    Args:
+        directory: Of the bundle.
+        results: Plain data.
+
+    Returns:
+        Whether the manifest said something else before.
+
+    Raises:
+        ExportError: An entry is not plain data.
+        RunFolderError: There is no whole manifest, or it cannot be written.
+    """
+    manifest = _read_manifest(directory / MANIFEST_NAME)
+    if manifest.get("results") == results:
+        return False
+    _write_manifest(directory / MANIFEST_NAME, manifest | {"results": results}, {})
+    return True
+
+
 def _facts(
     name: str, format: str, exported: Exported, image_shape: tuple[int, int, int], parity: Parity
 ) -> dict[str, Any]:

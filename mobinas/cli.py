@@ -74,6 +74,7 @@ def run(
     from mobinas.console import console_reporter
     from mobinas.pipeline.group import is_helper
     from mobinas.pipeline.job import run as run_job
+    from mobinas.report.words import plain
 
     named = {"data": data, "target": target, "max_latency_ms": max_latency_ms}
     overrides = dict(parse_override(text) for text in set_ or ())
@@ -93,7 +94,10 @@ def run(
         return
     chosen = front.pick()
     typer.echo(f"front of {len(front.rows)} models in {front.directory}")
-    typer.echo(f"pick: {chosen.name}  {chosen.test_accuracy:.1%} test accuracy, {chosen.latency_ms:.3f} ms")
+    typer.echo(f"pick: {chosen.name}  {chosen.words('test')}, {chosen.latency_ms:.3f} ms")
+    for row in front.rows:
+        if row.warning:
+            typer.echo(f"warning: {row.name} {plain(row.warning, 600)}")
     typer.echo(f"model: {front.directory / chosen.onnx}")
     typer.echo(f"report: {front.directory / 'report.html'}")
 
@@ -121,11 +125,13 @@ def pick(
 ) -> None:
     """Prints the model to take from a finished run, and its file."""
     from mobinas.pipeline.front_file import load_front
+    from mobinas.report.words import plain
 
     chosen = load_front(directory).pick(max_latency_ms)
     typer.echo(
-        f"{chosen.name}  {chosen.accuracy:.1%} select, {chosen.test_accuracy:.1%} test accuracy, "
+        f"{chosen.name}  {chosen.words('select')}, {chosen.words('test')}, "
         f"{chosen.latency_ms:.3f} ms, {chosen.params:,} parameters"
+        + (f"; warning: {plain(chosen.warning, 600)}" if chosen.warning else "")
     )
     typer.echo(directory / chosen.onnx)
 

@@ -14,6 +14,7 @@ from mobinas.arch.ops import op_set
 from mobinas.arch.space import PRESETS, SearchSpace, preset
 from mobinas.errors import ConfigError, did_you_mean
 from mobinas.files import toml_value
+from mobinas.metrics.objective import Metric
 
 _JOBS = "mobinas.jobs"
 DEFAULT_JOB = "digits"
@@ -113,8 +114,12 @@ class SupernetSection(_Section):
 
 
 class SearchSection(_Section):
-    """The search over the front."""
+    """The search over the front.
 
+    `metric` judges candidates, shortlist, finalists and the pick; cells are searched by the loss.
+    """
+
+    metric: Metric = Field("accuracy", description="accuracy, or balanced_accuracy: the mean recall")
     trials: int = Field(100, ge=2)
     sampler: str = "auto"
     baseline_trials: int | None = Field(

@@ -9,7 +9,7 @@ import numpy as np
 from mobinas.errors import SearchError
 from mobinas.metrics.evaluation import C, CandidateT, Evaluation
 from mobinas.metrics.hypervolume import hypervolume, non_dominated
-from mobinas.metrics.objective import Objective, check_objectives, find_objective
+from mobinas.metrics.objective import Objective, check_objectives, find_objective, judging_metric
 from mobinas.metrics.score import DEFAULT_REFERENCE_S, score
 
 Reference = Mapping[str, float] | Sequence[float]
@@ -115,12 +115,14 @@ class ParetoFront(Generic[CandidateT]):
             reference_s: The latency at which score and accuracy agree, in seconds.
 
         Raises:
-            SearchError: The front is empty, or its objectives are not ``accuracy`` and ``latency_s``.
+            SearchError: The front is empty, or its objectives are not ``accuracy`` (or
+                ``balanced_accuracy``) and ``latency_s``.
         """
         self._check_not_empty()
-        for name in ("accuracy", "latency_s"):
+        metric = judging_metric([objective.name for objective in self.objectives]) or "accuracy"
+        for name in (metric, "latency_s"):
             find_objective(self.objectives, name)
-        return max(self.members, key=lambda m: score(m["accuracy"], m["latency_s"], reference_s))
+        return max(self.members, key=lambda m: score(m[metric], m["latency_s"], reference_s))
 
     def _check_not_empty(self) -> None:
         if not self.members:

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 from mobinas.errors import SearchError, did_you_mean
 
 Direction = Literal["maximize", "minimize"]
+# What judges a classifier: the share of right answers, or the mean of the classes' recalls.
+Metric = Literal["accuracy", "balanced_accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,17 @@ class Objective:
     def loss(self, x: float) -> float:
         """The value as something to minimise."""
         return -x if self.direction == "maximize" else x
+
+
+def trade_off(metric: Metric) -> tuple[Objective, Objective]:
+    """The axes of the main job: what judges a classifier, and its latency."""
+    return Objective(metric, "maximize"), Objective("latency_s", "minimize", "s")
+
+
+def judging_metric(names: Sequence[str]) -> Metric | None:
+    """The metric among names of objectives; None where there is none, or both."""
+    found = [metric for metric in get_args(Metric) if metric in names]
+    return found[0] if len(found) == 1 else None
 
 
 def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:

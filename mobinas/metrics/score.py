@@ -10,7 +10,7 @@ def score(accuracy: float, latency_s: float, reference_s: float = DEFAULT_REFERE
     """Soft reward accuracy * (latency / reference)^-0.07 (MnasNet, https://arxiv.org/abs/1807.11626, eq. 2).
 
     Args:
-        accuracy: Share of right answers, in [0, 1].
+        accuracy: Share of right answers, or another such metric, in [0, 1].
         latency_s: Seconds per inference, positive.
         reference_s: The latency at which the score equals the accuracy, in seconds, positive.
 

@@ -22,6 +22,7 @@ from mobinas.report.curves import CurvesInfo, hypervolume_panel, supernet_panels
 from mobinas.report.predictor import PredictedPoint, PredictorInfo
 from mobinas.report.primitives import PrimitivesInfo
 from mobinas.report.why import WhyInfo
+from mobinas.report.words import METRIC_WORDS
 from mobinas.search.stopping import WINDOW
 from mobinas.supernet.history import SupernetResult
 from predictors.models.latency import LatencyPredictor
@@ -35,7 +36,7 @@ class Background:
         words: How they were searched: (name, value) in order.
         panels: Curves of the search.
         predicted_s: Predicted latencies of contenders, by name.
-        inherited: Accuracies by inherited weights, by name.
+        inherited: What judged them by inherited weights, by name.
         why: What decided about the front.
         predictor: The latency predictor's held-out report.
         primitives: What single ops cost on the target.
@@ -64,8 +65,9 @@ def background_of(
 ) -> Background:
     """All that the main job knows."""
     predicted_s = _predicted_s(contenders, predictor)
-    known = [e for e in searched.history if "accuracy" in e.values]
-    trained = {name: confirmed.accuracy for name, confirmed in frozen.confirmed.items()}
+    metric = job.config.search.metric
+    known = [e for e in searched.history if metric in e.values]
+    trained = {name: confirmed.select.share(metric).x for name, confirmed in frozen.confirmed.items()}
     tuned = tuned_accuracies(job, searched)
     points = [
         PredictedPoint(frozen.confirmed[name].latency_s, latency_s, finalist=True)
@@ -75,7 +77,7 @@ def background_of(
         words=_words(job, searched, compared, cells, len(tuned)),
         panels=(*_cells_panels(cells), front_panel(searched, compared)),
         predicted_s=predicted_s,
-        inherited={e.candidate.name: e["accuracy"] for e in known},
+        inherited={e.candidate.name: e[metric] for e in known},
         why=why_info(searched, compared, space, job.config.seed, tuned, trained),
         predictor=predictor_info(predictor, points),
         primitives=primitives_info(predictor, space),
@@ -115,7 +117,9 @@ def _events(cells: SupernetResult) -> str:
 
 def front_words(job: Job, searched: SearchResult[Any]) -> str:
     """How many were judged, by which sampler, and whether it stopped by itself."""
-    words = f"{len(searched.history)} architectures judged, sampler {job.config.search.sampler}"
+    section = job.config.search
+    judged = f"{len(searched.history)} architectures judged by {METRIC_WORDS[section.metric]}"
+    words = f"{judged}, sampler {section.sampler}"
     if searched.converged:
         words += "; it stopped as little more was to be expected"
     more = expected_improvement(searched.history, searched.objectives, WINDOW)

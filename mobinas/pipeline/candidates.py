@@ -12,15 +12,18 @@ from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import JobConfig
 from mobinas.files import write_atomic
+from mobinas.metrics.evaluation import Value
+from mobinas.metrics.objective import Metric
 from mobinas.nets.module import GraphModule
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.group import lead
+from mobinas.pipeline.judged import judged_value
 from mobinas.pipeline.process_pool import PackedPart, Work, run_all, worker_count
 from mobinas.pipeline.supernet import ELASTIC
 from mobinas.progress import Progress
 from mobinas.supernet.elastic import ElasticSupernet
 from mobinas.train.device import find_device
-from mobinas.train.evaluate import evaluate
+from mobinas.train.evaluate import confusion_of
 from mobinas.train.loop import train
 from mobinas.train.recipe import Recipe
 from mobinas.train.splits import Normalisation, Part, Splits
@@ -39,6 +42,7 @@ class Candidates:
         normalisation: What is done to the pixels.
         device_name: Where they are trained, for `find_device`.
         recipe: How they are trained.
+        metric: What judges them.
         seed: Draws order, augmentation and dropout.
     """
 
@@ -50,6 +54,7 @@ class Candidates:
     normalisation: Normalisation
     device_name: str
     recipe: Recipe
+    metric: Metric
     seed: int
 
     @classmethod
@@ -73,6 +78,7 @@ class Candidates:
             splits.normalisation,
             config.device,
             recipe,
+            config.search.metric,
             config.seed,
         )
 
@@ -85,15 +91,16 @@ class Candidates:
         """The run's, as trained."""
         return ElasticSupernet.load(self.directory / ELASTIC, self.space).to(self.device)
 
-    def trained_accuracy(self, module: GraphModule, resolution: int, progress: Progress) -> float:
-        """Trains a network in place; its accuracy on the select part."""
+    def trained(self, module: GraphModule, resolution: int, progress: Progress) -> Value:
+        """Trains a network in place; what judges it on the select part."""
         trained = lead(_trained, self, module.cpu(), resolution, progress=progress)
-        return evaluate(
+        answers = confusion_of(
             trained,
             self.select.part().to(self.device),
             resolution=resolution,
             normalisation=self.normalisation,
         )
+        return judged_value(answers, self.metric, "tuned")
 
     def keep(self, file: str, found: Any) -> None:
         """Writes what was found out about a candidate, as `judge_all` reads it."""

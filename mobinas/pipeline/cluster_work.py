@@ -26,7 +26,7 @@ from mobinas.pipeline.front import judge_of
 from mobinas.pipeline.group import dismiss, follow, group
 from mobinas.pipeline.load import images_of, parts_of, space_of, task_of
 from mobinas.pipeline.process_pool import PackedPart
-from mobinas.pipeline.qualify import shortlist_candidates, tuned_accuracy
+from mobinas.pipeline.qualify import shortlist_candidates, tuned_value
 from mobinas.pipeline.train import Trainings, history_file, train_one, weights_file
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Files, attach_file, given_file
@@ -67,7 +67,7 @@ class _Inherited:
         self._judge: Judge = judge_of(config, device, splits, supernet)
 
     def __call__(self, architecture: Architecture) -> Mapping[str, Value]:
-        """The accuracy on `select`."""
+        """What judges it on `select`."""
         return self._judge(architecture)
 
 
@@ -90,9 +90,10 @@ class _Tuned:
             splits,
         )
 
-    def __call__(self, choices: Choices) -> dict[str, float]:
-        """The accuracy on `select`."""
-        return {"accuracy": tuned_accuracy(self._candidates, str(choices["network"]), silent)}
+    def __call__(self, choices: Choices) -> dict[str, Value]:
+        """What judges it on `select`."""
+        name = str(choices["network"])
+        return {self._candidates.metric: tuned_value(self._candidates, name, silent)}
 
 
 tuned = _Tuned()

@@ -10,7 +10,6 @@ from mobinas.errors import Infeasible
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.cluster import INHERITED, check_complete
-from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.front import constraints_of, files_to_judge, judge_of, known_values
 from mobinas.progress import Progress
@@ -67,7 +66,7 @@ def compare(
             found = random_search(
                 space,
                 INHERITED if "workers" in where else judge,
-                OBJECTIVES,
+                searched.objectives,
                 constraints=constraints_of(job),
                 n_trials=n,
                 seed=derived_seed(job.config.seed, file),

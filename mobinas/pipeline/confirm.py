@@ -1,21 +1,22 @@
 """The files are measured and judged, the front is frozen, and only then the test part is opened."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from exporters.bundle import ExportBundle
 from mobinas.errors import Infeasible
+from mobinas.metrics.confusion import Confusion
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.front import ParetoFront
-from mobinas.metrics.interval import proportion_interval
-from mobinas.metrics.objective import Objective
+from mobinas.metrics.objective import Metric, trade_off
 from mobinas.metrics.score import score
 from mobinas.pipeline.context import Contender, Job
+from mobinas.pipeline.judged import judged_value
 from mobinas.pipeline.profile import MEASUREMENTS
 from mobinas.progress import Progress
 from mobinas.runtime import open_session, run_batches
@@ -23,7 +24,6 @@ from mobinas.train.splits import Part, Splits
 from predictors.measure import measure
 
 _IMAGES_AT_ONCE = 2048
-OBJECTIVES = (Objective("accuracy", "maximize"), Objective("latency_s", "minimize", "s"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Confirmed:
 
     Attributes:
         name: Of the contender.
-        accuracy: On `select`, through the file.
+        select: What the file answered to that part.
         latency_s: Measured median.
         latency_low_s: Lower end of its 95 % interval.
         latency_high_s: Upper end.
@@ -42,13 +42,18 @@ class Confirmed:
     """
 
     name: str
-    accuracy: float
+    select: Confusion
     latency_s: float
     latency_low_s: float
     latency_high_s: float
     steady: bool
     params: int
     macs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, with the accuracies for those who read the file."""
+        told = {metric: self.select.share(metric).x for metric in get_args(Metric)}
+        return {**asdict(self), "select": self.select.to_json(), **told}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +96,22 @@ def confirm(
             )
         members = sorted(front.members, key=lambda e: e["latency_s"])
         return {
-            "confirmed": [asdict(c) for c in found.values()],
+            "confirmed": [c.to_json() for c in found.values()],
             "members": [e.candidate.name for e in members],
             "pick": front.best_score(job.config.reference_s).candidate.name,
         }
 
     data = job.folder.data("front.json", make)
-    confirmed = {c["name"]: Confirmed(**c) for c in data["confirmed"]}
-    return FrozenFront(confirmed, tuple(data["members"]), data["pick"])
+    by_name = {contender.name: contender for contender in contenders}
+
+    def confirmed(stored: Mapping[str, Any]) -> Confirmed:
+        name = stored["name"]
+        select = _read(stored.get("select"), job, bundles[name], splits.select, by_name[name], splits)
+        kept = {field.name: stored[field.name] for field in fields(Confirmed) if field.name != "select"}
+        return Confirmed(select=select, **kept)
+
+    found = {stored["name"]: confirmed(stored) for stored in data["confirmed"]}
+    return FrozenFront(found, tuple(data["members"]), data["pick"])
 
 
 def measure_and_judge(
@@ -124,7 +137,7 @@ def measure_and_judge(
         low_s, high_s = measurement.interval_s
         found[contender.name] = Confirmed(
             contender.name,
-            float(np.mean(right_answers(job, bundle.model_path, splits.select, contender, splits))),
+            answers_of(job, bundle.model_path, splits.select, contender, splits),
             measurement.median_s,
             low_s,
             high_s,
@@ -143,34 +156,20 @@ def _within_budget(job: Job, confirmed: Confirmed) -> bool:
 def _front(
     job: Job, contenders: Sequence[Contender], found: Mapping[str, Confirmed]
 ) -> ParetoFront[Contender]:
+    metric = job.config.search.metric
     return ParetoFront.of(
         (
             Evaluation(
                 contender,
                 {
-                    "accuracy": Value(found[contender.name].accuracy, source="trained"),
+                    metric: judged_value(found[contender.name].select, metric, "trained"),
                     "latency_s": Value(found[contender.name].latency_s, "s", source="measured"),
                 },
             )
             for contender in contenders
         ),
-        OBJECTIVES,
+        trade_off(metric),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class TestResult:
-    """Accuracy on the test part, through the file.
-
-    Attributes:
-        accuracy: In [0, 1].
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-    """
-
-    accuracy: float
-    low: float
-    high: float
 
 
 def open_test(
@@ -179,43 +178,44 @@ def open_test(
     bundles: Mapping[str, ExportBundle],
     splits: Splits,
     progress: Progress,
-) -> dict[str, TestResult]:
+) -> dict[str, Confusion]:
     """Runs the test images through every file; the front must be frozen by then."""
     if not job.folder.is_finished("front.json"):
         raise AssertionError("the test part stays closed until the front is frozen")
 
-    def make() -> dict[str, list[int]]:
+    def make() -> dict[str, Any]:
         found = {}
         for done, contender in enumerate(contenders, start=1):
             path = bundles[contender.name].model_path
-            right = right_answers(job, path, splits.test, contender, splits)
-            found[contender.name] = [int(np.sum(right)), len(right)]
+            found[contender.name] = answers_of(job, path, splits.test, contender, splits).to_json()
             progress(done, len(contenders), contender.name)
         return found
 
-    return {
-        name: TestResult(right / n, *proportion_interval(right, n))
-        for name, (right, n) in job.folder.data("test.json", make).items()
-    }
+    data = job.folder.data("test.json", make)
+    return {c.name: _read(data[c.name], job, bundles[c.name], splits.test, c, splits) for c in contenders}
 
 
-def right_answers(
-    job: Job, path: Path, part: Part, contender: Contender, splits: Splits
-) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Whether each image of a part is classified rightly by a file.
+def _read(
+    stored: Any, job: Job, bundle: ExportBundle, part: Part, contender: Contender, splits: Splits
+) -> Confusion:
+    """Answers as stored; where an earlier version only counted right ones, the frozen file answers again."""
+    if isinstance(stored, Mapping):
+        return Confusion.from_json(stored)
+    return answers_of(job, bundle.model_path, part, contender, splits)
 
-    Returns:
-        Booleans, [n].
-    """
+
+def answers_of(job: Job, path: Path, part: Part, contender: Contender, splits: Splits) -> Confusion:
+    """What a file answers to the images of a part: the class of the largest output, the first of equals."""
     session = open_session(path, job.target.stand_in(), any_batch=True)
-    predicted = [
+    answers = [
         run_batches(session, splits.normalisation(part.batch(positions, contender.resolution)).numpy())
         for positions in torch.split(torch.arange(len(part)), _IMAGES_AT_ONCE)
     ]
-    right: np.ndarray[Any, np.dtype[np.bool_]] = np.concatenate(predicted).argmax(1) == part.labels.numpy()
-    return right
+    largest = np.concatenate(answers).argmax(1)
+    return Confusion.of(part.labels.tolist(), largest.tolist(), len(splits.classes))
 
 
 def score_of(job: Job, confirmed: Confirmed) -> float:
     """The score that ranks the front."""
-    return score(confirmed.accuracy, confirmed.latency_s, job.config.reference_s)
+    judged = confirmed.select.share(job.config.search.metric)
+    return score(judged.x, confirmed.latency_s, job.config.reference_s)

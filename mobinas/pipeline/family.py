@@ -11,14 +11,16 @@ from exporters.bundle import ExportBundle
 from mobinas.config import JobConfig, checked, dump_toml
 from mobinas.errors import ConfigError, SearchError
 from mobinas.metrics.evaluation import Value
+from mobinas.metrics.objective import Metric, trade_off
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.background import Background, front_panel, front_words
 from mobinas.pipeline.cluster import check_complete
 from mobinas.pipeline.comparisons import Comparisons
-from mobinas.pipeline.confirm import OBJECTIVES, confirm, measure_and_judge, open_test
+from mobinas.pipeline.confirm import confirm, measure_and_judge, open_test
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.export import export_contenders
-from mobinas.pipeline.front import STUDY, accuracy_value, constraints_of
+from mobinas.pipeline.front import STUDY, constraints_of
+from mobinas.pipeline.judged import judged_value
 from mobinas.pipeline.load import load
 from mobinas.pipeline.profile import check_same_device
 from mobinas.pipeline.report import write_results
@@ -47,13 +49,14 @@ def search_family(
     target: str = "local",
     recipe: Recipe | None = None,
     max_latency_s: float | None = None,
+    metric: Metric = "accuracy",
     sampler: str = DEFAULT_SAMPLER,
     n_start: int = DEFAULT_N_START,
     rounds: int = 6,
     seed: int = 0,
     progress: Progress = silent,
 ) -> SearchResult[Choices]:
-    """Searches the networks that a function builds, for accuracy and measured latency.
+    """Searches the networks that a function builds, for (balanced) accuracy and measured latency.
 
     Each candidate becomes a verified ``<out>/models/<name>/model.onnx``, and that file is judged and
     measured. At the end the front is frozen, the test part is opened for it, and ``front.csv`` and
@@ -69,6 +72,7 @@ def search_family(
         target: Name of a target.
         recipe: Of every training.
         max_latency_s: Slower networks never stand on the front.
+        metric: What judges networks: ``accuracy``, or ``balanced_accuracy``, the mean recall of the classes.
         sampler: As of `pareto_search`.
         n_start: As of `pareto_search`.
         rounds: Of each measurement.
@@ -78,7 +82,7 @@ def search_family(
     Raises:
         MobinasError: Bad input of any kind; the text is one line that names the fix.
     """
-    search = {"trials": n_trials, "sampler": sampler}
+    search = {"trials": n_trials, "sampler": sampler, "metric": metric}
     config = _config(data, target, seed, max_latency_s, search, recipe or Recipe(epochs=15), rounds)
     device, found = find_device(config.device), find_target(target)
     with RunFolder(Path(out), dump_toml(config), open_until=_OPEN_UNTIL) as folder:
@@ -88,7 +92,7 @@ def search_family(
         result = pareto_search(
             DefinedSpace(work.network_of_trial),
             work.evaluate,
-            OBJECTIVES,
+            trade_off(config.search.metric),
             constraints=constraints_of(job),
             n_trials=n_trials,
             sampler=sampler,
@@ -166,8 +170,9 @@ class _Work:
         bundles = self.exported((contender,))
         found = measure_and_judge(self.job, (contender,), bundles, self.splits, silent)[contender.name]
         std_s = (found.latency_high_s - found.latency_low_s) / (2 * 1.96)
+        metric = self.job.config.search.metric
         return {
-            "accuracy": accuracy_value(found.accuracy, len(self.splits.select), "trained"),
+            metric: judged_value(found.select, metric, "trained"),
             "latency_s": Value(found.latency_s, "s", std_s, "measured"),
         }
 
@@ -188,7 +193,7 @@ class _Work:
             ("latency", "measured"),
         )
         background = Background(words, (front_panel(result, Comparisons(None, {})),))
-        write_results(job, contenders, frozen, tested, len(splits.select), background)
+        write_results(job, contenders, frozen, tested, splits, background)
 
 
 def _last(result: SearchResult[Choices]) -> str:

@@ -14,12 +14,13 @@ from mobinas.arch.space import SearchSpace
 from mobinas.config import JobConfig, SearchSection
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
-from mobinas.metrics.evaluation import Source, Value
+from mobinas.metrics.evaluation import Value
+from mobinas.metrics.objective import trade_off
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.cluster import ELASTIC_FILE, INHERITED, check_complete
 from mobinas.pipeline.cluster_networks import files_for_workers
-from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Job
+from mobinas.pipeline.judged import judged_value, judging_subset
 from mobinas.pipeline.load import at_size, subset
 from mobinas.pipeline.supernet import ELASTIC
 from mobinas.progress import Progress
@@ -65,7 +66,7 @@ def search_front(
     found = pareto_search(
         space,
         judge_of(config, job.device, splits, supernet) if job.cluster is None else INHERITED,
-        OBJECTIVES,
+        trade_off(config.search.metric),
         constraints=constraints_of(job),
         n_trials=config.search.trials,
         sampler=config.search.sampler,
@@ -85,7 +86,11 @@ def search_front(
 def files_to_judge(job: Job) -> dict[str, Path]:
     """What workers need to judge architectures by inherited weights."""
     section = job.config.search
-    judged = SearchSection(select_images=section.select_images, calibration_images=section.calibration_images)
+    judged = SearchSection(
+        metric=section.metric,
+        select_images=section.select_images,
+        calibration_images=section.calibration_images,
+    )
     files = files_for_workers(job, "front", {"space": job.config.space, "search": judged})
     return files | {ELASTIC_FILE: job.folder.path / ELASTIC}
 
@@ -144,24 +149,19 @@ def known_values(architecture: Architecture, predictor: LatencyPredictor) -> dic
 def judge_of(
     config: JobConfig, device: torch.device, splits: Splits, supernet: ElasticSupernet
 ) -> Callable[[Architecture], Mapping[str, Value]]:
-    """What answers with an architecture's accuracy by inherited weights, on `select`."""
+    """What answers with the job's metric of an architecture with inherited weights, on `select`."""
     section, seed = config.search, config.seed
     calibration = subset(splits.training, section.calibration_images, seed).to(device)
-    select = subset(splits.select, section.select_images, seed).to(device)
+    select = judging_subset(splits.select, section.select_images, section.metric, seed).to(device)
 
     def judge(architecture: Architecture) -> dict[str, Value]:
-        accuracy = supernet.judge(
+        answers = supernet.judge(
             architecture,
             calibration,
             select,
             normalisation=splits.normalisation,
             calibration_images=len(calibration),
         )
-        return {"accuracy": accuracy_value(accuracy, len(select), "inherited")}
+        return {section.metric: judged_value(answers, section.metric, "inherited")}
 
     return judge
-
-
-def accuracy_value(accuracy: float, n: int, source: Source) -> Value:
-    """An accuracy over n images, with the standard deviation of a binomial share."""
-    return Value(accuracy, std=(accuracy * (1 - accuracy) / n) ** 0.5, source=source)

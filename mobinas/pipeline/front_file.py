@@ -3,12 +3,13 @@
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from mobinas.errors import Infeasible, RunFolderError
 from mobinas.files import write_atomic
+from mobinas.metrics.objective import Metric
 
 FRONT_FILE = "front.csv"
 
@@ -20,7 +21,7 @@ class FrontRow:
     Attributes:
         name: Folder name under ``models/``.
         digest: Of the architecture.
-        accuracy: On the `select` part, through the exported file; in [0, 1].
+        accuracy: Share of right answers on the `select` part, through the exported file; in [0, 1].
         test_accuracy: On the `test` part, opened after the front was frozen.
         test_ci_low: Lower end of its 95 % interval.
         test_ci_high: Upper end.
@@ -28,13 +29,24 @@ class FrontRow:
         latency_ci_low_ms: Lower end of its 95 % interval.
         latency_ci_high_ms: Upper end.
         predicted_ms: What the latency predictor had said; None where there was none.
-        score: accuracy * (latency / reference) ** -0.07.
+        score: metric * (latency / reference) ** -0.07.
         params: Trainable numbers.
         macs: Multiply-accumulates for one image.
         precision: Of the file, such as ``fp32``.
         onnx: The model file, relative to the run folder.
-        dominated_on_test: Another member dominates it in test accuracy and measured latency.
+        dominated_on_test: Another member dominates it in the metric on `test` and measured latency.
         pick: The default choice.
+        metric: What decided about membership, score and pick: ``accuracy`` or ``balanced_accuracy``.
+        balanced_accuracy: Mean recall of the classes on `select`. This and what follows is None, or empty, in
+            tables of earlier versions.
+        balanced_ci_low: Lower end of its 95 % interval, from the classes as strata.
+        balanced_ci_high: Upper end.
+        test_balanced_accuracy: The same on `test`.
+        test_balanced_ci_low: Lower end of its 95 % interval.
+        test_balanced_ci_high: Upper end.
+        classes: How many there are.
+        classes_answered: How many of them it ever answered on `select` and `test`.
+        warning: Which it never answered; empty where it answers all.
     """
 
     name: str
@@ -54,6 +66,33 @@ class FrontRow:
     onnx: str
     dominated_on_test: bool
     pick: bool
+    metric: Metric = "accuracy"
+    balanced_accuracy: float | None = None
+    balanced_ci_low: float | None = None
+    balanced_ci_high: float | None = None
+    test_balanced_accuracy: float | None = None
+    test_balanced_ci_low: float | None = None
+    test_balanced_ci_high: float | None = None
+    classes: int | None = None
+    classes_answered: int | None = None
+    warning: str = ""
+
+    @property
+    def decisive(self) -> float:
+        """The metric that decided, on `select`."""
+        if self.metric == "balanced_accuracy" and self.balanced_accuracy is not None:
+            return self.balanced_accuracy
+        return self.accuracy
+
+    def words(self, part: Literal["select", "test"]) -> str:
+        """Its accuracies for a line of text, the balanced one wherever it is another number."""
+        plainly, balanced = (
+            (self.accuracy, self.balanced_accuracy)
+            if part == "select"
+            else (self.test_accuracy, self.test_balanced_accuracy)
+        )
+        words = f"{plainly:.1%} {part} accuracy"
+        return words if balanced in (None, plainly) else f"{words} ({balanced:.1%} balanced)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +111,8 @@ class Front:
         """The model to take.
 
         Args:
-            max_latency_ms: A latency budget; the most accurate model within it is chosen. Without one, the
-                model of the best score is.
+            max_latency_ms: A latency budget; the most accurate model within it is chosen, by the metric that
+                decided. Without one, the model of the best score is.
 
         Raises:
             Infeasible: No model is fast enough; the text names the fastest.
@@ -87,7 +126,7 @@ class Front:
                 f"no model of this front runs in {max_latency_ms:g} ms; the fastest, {fastest.name}, "
                 f"needs {fastest.latency_ms:.3f} ms"
             )
-        return max(within, key=lambda row: (row.accuracy, -row.latency_ms))
+        return max(within, key=lambda row: (row.decisive, -row.latency_ms))
 
 
 def write_front(path: Path, rows: tuple[FrontRow, ...]) -> None:
@@ -132,6 +171,10 @@ def _row(record: dict[str, str]) -> FrontRow:
         int: int,
         float: float,
         float | None: lambda text: float(text) if text else None,
+        int | None: lambda text: int(text) if text else None,
+        Metric: lambda text: {metric: metric for metric in get_args(Metric)}[text],
         bool: lambda text: {"True": True, "False": False}[text],
     }
-    return FrontRow(**{field.name: readers[field.type](record[field.name]) for field in fields(FrontRow)})
+    # Columns with a default are younger than the others.
+    known = [f for f in fields(FrontRow) if f.default is MISSING or f.name in record]
+    return FrontRow(**{field.name: readers[field.type](record[field.name]) for field in known})

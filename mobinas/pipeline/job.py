@@ -156,4 +156,4 @@ def _run_steps(job: "Job") -> None:
     with next(steps) as progress:
         tested = open_test(job, contenders, bundles, splits, progress)
         told = background_of(job, contenders, frozen, predictor, cells, searched, compared, space)
-        write_results(job, contenders, frozen, tested, len(splits.select), told)
+        write_results(job, contenders, frozen, tested, splits, told)

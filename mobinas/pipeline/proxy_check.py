@@ -19,6 +19,7 @@ from mobinas.config import dump_toml, load_config
 from mobinas.errors import RunFolderError
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
+from mobinas.metrics.objective import Metric
 from mobinas.metrics.rank import kendall_tau, tau_interval
 from mobinas.nets.module import GraphModule
 from mobinas.nets.zero_cost import ZERO_COST
@@ -166,6 +167,7 @@ def judgements(
     select: Part,
     *,
     normalisation: Normalisation,
+    metric: Metric,
     seed: int,
 ) -> dict[str, float]:
     """All cheap judgements of an architecture by name, higher for better.
@@ -174,17 +176,18 @@ def judgements(
         supernet: Trained; its device is used.
         architecture: Of its space.
         training: Recalibrates and scores.
-        select: Gives the accuracy with inherited weights.
+        select: Is answered with inherited weights.
         normalisation: What is done to the pixels.
+        metric: Of those answers.
         seed: Draws the weights that zero-cost scores see.
     """
-    inherited = supernet.judge(architecture, training, select, normalisation=normalisation)
+    answers = supernet.judge(architecture, training, select, normalisation=normalisation)
     graph = lower(architecture)
     module = GraphModule(graph, seed=seed).to(supernet.device)
     positions = torch.arange(min(_SCORED_IMAGES, len(training)))
     images = normalisation(training.batch(positions, architecture.resolution))
     scores = {name: score(module, images, training.labels[positions]) for name, score in ZERO_COST.items()}
-    return {INHERITED: inherited, **scores, _MACS: float(cost(graph).macs)}
+    return {INHERITED: answers.share(metric).x, **scores, _MACS: float(cost(graph).macs)}
 
 
 def _judge(candidates: Candidates, file: str, progress: Progress) -> None:
@@ -196,10 +199,11 @@ def _judge(candidates: Candidates, file: str, progress: Progress) -> None:
         training,
         select,
         normalisation=candidates.normalisation,
+        metric=candidates.metric,
         seed=candidates.seed,
     )
     module = GraphModule(lower(architecture), seed=candidates.seed)
-    found[TRUTH] = candidates.trained_accuracy(module, architecture.resolution, progress)
+    found[TRUTH] = candidates.trained(module, architecture.resolution, progress).x
     candidates.keep(file, found)
 
 

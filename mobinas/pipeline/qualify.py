@@ -12,20 +12,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import JobConfig, SearchSection
 from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation, Value
-from mobinas.metrics.objective import Objective
+from mobinas.metrics.objective import Objective, trade_off
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.candidates import Candidates, judge_all
 from mobinas.pipeline.cluster import ELASTIC_FILE, TUNED, Cluster
 from mobinas.pipeline.cluster_networks import each_network, files_for_workers
-from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.context import Contender, Job
-from mobinas.pipeline.front import accuracy_value
 from mobinas.pipeline.load import subset
 from mobinas.pipeline.process_pool import worker_count
 from mobinas.pipeline.supernet import ELASTIC
@@ -45,7 +44,7 @@ def choose_finalists(
     """The networks to train in full: over the whole latency range, both ends of the shortlist always.
 
     Args:
-        job: Its run folder keeps each accuracy of the shortlist.
+        job: Its run folder keeps what judged each of the shortlist.
         space: Of the elastic supernet.
         searched: The candidates.
         splits: Training images tune, `select` judges.
@@ -55,15 +54,15 @@ def choose_finalists(
     n_chosen = max(section.qualifiers, n)
     if section.qualifying_epochs:
 
-        def tune(architectures: Sequence[Architecture], progress: Progress) -> dict[str, float]:
-            return _accuracies(job, space, architectures, splits, progress)
+        def tune(architectures: Sequence[Architecture], progress: Progress) -> dict[str, Value]:
+            return _tuned(job, space, architectures, splits, progress)
 
         first = shortlist(searched, max(n_chosen // 2, n))
         batch = max(n_chosen // 4, worker_count(job.config.train.workers, n_chosen, job.device))
-        chosen = climbed(searched, first, n_chosen, batch, tune, len(splits.select), progress)
+        chosen = climbed(searched, first, n_chosen, batch, tune, progress)
     else:
         chosen = shortlist(searched, n_chosen)
-    best = finalists(chosen, OBJECTIVES, n, covered="latency_s")
+    best = finalists(chosen, searched.objectives, n, covered="latency_s")
     return tuple(Contender.finalist(evaluation.candidate) for evaluation in best)
 
 
@@ -72,31 +71,29 @@ def climbed(
     first: Sequence[Evaluation[Architecture]],
     n: int,
     batch: int,
-    tune: Callable[[Sequence[Architecture], Progress], Mapping[str, float]],
-    n_images: int,
+    tune: Callable[[Sequence[Architecture], Progress], Mapping[str, Value]],
     progress: Progress,
 ) -> tuple[Evaluation[Architecture], ...]:
-    """Those that were trained for a moment, with that accuracy: some at once, others while they promise.
+    """Those that were trained for a moment, judged by that: some at once, others while they promise.
 
     Args:
-        searched: The candidates, with inherited accuracies.
+        searched: The candidates, judged by inherited weights.
         first: Of these, those trained at once.
         n: How many are trained at most.
         batch: How many of the others at a time.
-        tune: Trains some, in parallel; their accuracies by name.
-        n_images: That tell an accuracy.
+        tune: Trains some, in parallel; by name, what judges them.
         progress: Told how many are trained.
     """
     inherited = {e.candidate.digest: e.values for e in searched.history if e.feasible}
-    tuned: dict[str, float] = {}
+    tuned: dict[str, Value] = {}
+    metric = searched.objectives[0].name
 
     def train_some(architectures: Sequence[Architecture]) -> None:
         before = len(tuned)
         tuned.update(tune(architectures, lambda k, _, text: progress(before + k, max(n, before + k), text)))
 
     def after_training(architecture: Architecture) -> dict[str, Value]:
-        accuracy = accuracy_value(tuned[architecture.name], n_images, "tuned")
-        return {**inherited[architecture.digest], "accuracy": accuracy}
+        return {**inherited[architecture.digest], metric: tuned[architecture.name]}
 
     found = climb(
         [e.candidate for e in searched.history if e.feasible],
@@ -104,7 +101,7 @@ def climbed(
             Rung("inherited weights", 0.0, lambda architecture: inherited[architecture.digest]),
             Rung("a short training", 1.0, after_training, train_some),
         ),
-        OBJECTIVES,
+        searched.objectives,
         pioneers=[e.candidate for e in first],
         also=("params",),
         batch=batch,
@@ -115,25 +112,31 @@ def climbed(
 
 def shortlist(searched: SearchResult[Architecture], n: int) -> tuple[Evaluation[Architecture], ...]:
     """Up to `n` candidates over the latency range: the best by inherited accuracy, and the largest."""
-    by_accuracy = finalists(searched.history, OBJECTIVES, max(2, n - n // 2), covered="latency_s")
+    by_accuracy = finalists(searched.history, searched.objectives, max(2, n - n // 2), covered="latency_s")
     by_size = finalists(searched.history, _SIZE, max(2, n // 2), covered="latency_s")
     return tuple({e.candidate.digest: e for e in (*by_accuracy, *by_size)}.values())
 
 
 def tuned_accuracies(job: Job, searched: SearchResult[Architecture]) -> dict[str, float]:
-    """By name, the accuracies of the shortlist after its short training; empty where there was none."""
+    """By name, what judged the shortlist after its short training; empty where there was none."""
     names = [evaluation.candidate.name for evaluation in searched.history]
     files = {name: job.folder.path / _KEPT / f"{name}.json" for name in names}
-    return {name: float(json.loads(file.read_text())) for name, file in files.items() if file.exists()}
+    return {name: _read(json.loads(file.read_text())).x for name, file in files.items() if file.exists()}
 
 
-def _accuracies(
+def _read(kept: Any) -> Value:
+    """A kept finding; earlier versions kept an accuracy without its deviation."""
+    return Value(kept, source="tuned") if isinstance(kept, float) else Value.from_json(kept)
+
+
+def _tuned(
     job: Job, space: SearchSpace, architectures: Sequence[Architecture], splits: Splits, progress: Progress
-) -> dict[str, float]:
+) -> dict[str, Value]:
     if job.cluster is not None:
         return _by_workers(job, job.cluster, architectures, progress)
     candidates = shortlist_candidates(job.folder.path, job.config, space, architectures, splits)
-    return judge_all(job, candidates, _qualify, _KEPT, progress)
+    found = judge_all(job, candidates, _qualify, _KEPT, progress)
+    return {name: _read(kept) for name, kept in found.items()}
 
 
 def shortlist_candidates(
@@ -160,34 +163,37 @@ def shortlist_candidates(
     return Candidates.of(directory, config, space, architectures, splits, training, gentle)
 
 
-def tuned_accuracy(candidates: Candidates, name: str, progress: Progress) -> float:
-    """Tunes a network from inherited weights; its accuracy on `select`."""
+def tuned_value(candidates: Candidates, name: str, progress: Progress) -> Value:
+    """Tunes a network from inherited weights; what judges it on `select`."""
     architecture = candidates.by_name[name]
     subnet = candidates.supernet().subnet(architecture)
-    return candidates.trained_accuracy(subnet, architecture.resolution, progress)
+    return candidates.trained(subnet, architecture.resolution, progress)
 
 
 def _qualify(candidates: Candidates, file: str, progress: Progress) -> None:
-    candidates.keep(file, tuned_accuracy(candidates, Path(file).stem, progress))
+    candidates.keep(file, tuned_value(candidates, Path(file).stem, progress).to_json())
 
 
 def _by_workers(
     job: Job, cluster: Cluster, architectures: Sequence[Architecture], progress: Progress
-) -> dict[str, float]:
+) -> dict[str, Value]:
+    metric = job.config.search.metric
     files = {architecture.name: f"{_KEPT}/{architecture.name}.json" for architecture in architectures}
     if not all(map(job.folder.is_finished, files.values())):
         handed = _files_to_tune(job, architectures)
-        found = each_network(cluster, "shortlist", list(files), TUNED, OBJECTIVES[0], handed, progress)
+        found = each_network(cluster, "shortlist", list(files), TUNED, trade_off(metric)[0], handed, progress)
         for name, file in files.items():
-            write_atomic(job.folder.path / file, json.dumps(found[name]["accuracy"]) + "\n")
+            write_atomic(job.folder.path / file, json.dumps(found[name].values[metric].to_json()) + "\n")
             job.folder.finish(file)
-    return {name: json.loads((job.folder.path / file).read_text()) for name, file in files.items()}
+    return {name: _read(json.loads((job.folder.path / file).read_text())) for name, file in files.items()}
 
 
 def _files_to_tune(job: Job, architectures: Sequence[Architecture]) -> dict[str, Path]:
     config, section = job.config, job.config.search
     tuned = SearchSection(
-        qualifying_images=section.qualifying_images, qualifying_epochs=section.qualifying_epochs
+        metric=section.metric,
+        qualifying_images=section.qualifying_images,
+        qualifying_epochs=section.qualifying_epochs,
     )
     shortlist = json.dumps([architecture.to_json() for architecture in architectures]) + "\n"
     return files_for_workers(

@@ -12,21 +12,24 @@ from mobinas.metrics.evaluation import Evaluation
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.comparisons import CELLS, SIZES, Comparisons
-from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.report.why import Decider, WhyInfo
 from mobinas.report.words import percent
 from mobinas.search.cell_features import cell_features
 from mobinas.search.importance import importances
 from mobinas.search.rungs import agreement
 
-_READ = {"accuracy": "for accuracy", "latency_s": "for latency"}
+_READ = {
+    "accuracy": "for accuracy",
+    "balanced_accuracy": "for balanced accuracy",
+    "latency_s": "for latency",
+}
 _VARIED = {SIZES: "the size of the knee alone", CELLS: "the cells of the knee alone"}
 
 
 def corner_of(searched: SearchResult[Any], compared: Comparisons) -> dict[str, float]:
     """The reference point that all hypervolumes of a report have in common."""
     return {
-        "accuracy": 0.0,
+        searched.objectives[0].name: 0.0,
         "latency_s": max(e["latency_s"] for e in _judged(searched, compared) if "latency_s" in e.values),
     }
 
@@ -42,21 +45,23 @@ def why_info(
     """What decided, what sizes and cells reach alone, and how far each rung orders networks as the next.
 
     Args:
-        searched: With inherited accuracies.
+        searched: Judged by inherited weights.
         compared: Judged in the same way.
         space: Of all of them.
         seed: Shuffles and resamples.
-        tuned: Accuracies of the shortlist after a short training, by name.
-        trained: Accuracies of finalists, by name.
+        tuned: What judged the shortlist after a short training, by name.
+        trained: What judged finalists, by name.
     """
     at_random = compared.at_random.history if compared.at_random else ()
-    judged = [e for e in (*searched.history, *at_random) if "accuracy" in e.values]
+    axes = searched.objectives
+    metric = axes[0].name
+    judged = [e for e in (*searched.history, *at_random) if metric in e.values]
     untold: tuple[tuple[str, str], ...] = ()
     try:
-        deciders = tuple((_READ[axis.name], _deciders(judged, axis, space, seed)) for axis in OBJECTIVES)
+        deciders = tuple((_READ[axis.name], _deciders(judged, axis, space, seed)) for axis in axes)
     except SearchError as error:  # too few
         deciders, untold = (), (("which choices decided", f"not told: {error}"),)
-    inherited = {e.candidate.name: e["accuracy"] for e in judged}
+    inherited = {e.candidate.name: e[metric] for e in judged}
     rungs = (
         ("order by inherited weights", inherited, tuned),
         ("order after a short training", tuned, trained),
@@ -100,7 +105,7 @@ def _parts(searched: SearchResult[Architecture], compared: Comparisons) -> tuple
         return ()
     parts = []
     for varied, result in results.items():
-        band = hypervolume_band(result.history, OBJECTIVES, corner)
+        band = hypervolume_band(result.history, searched.objectives, corner)
         low, middle, high = (edge[k - 1] / whole for edge in (band.low, band.middle, band.high))
         spread = f" ({percent(low)} to {percent(high)} over seeds)" if high > low else ""
         parts.append((varied, f"{percent(middle)} of the search's hypervolume{spread}"))

@@ -8,6 +8,7 @@ from mobinas.arch.genotype import Genotype
 from mobinas.errors import MobinasError
 from mobinas.files import write_atomic
 from mobinas.report import sections
+from mobinas.report.classes import ClassesInfo, class_doubts, classes
 from mobinas.report.curves import CurvesInfo
 from mobinas.report.markup import Markup, join, tag
 from mobinas.report.models import ModelRow
@@ -44,6 +45,7 @@ class ReportInfo:
         predictor: The latency predictor's held-out report.
         primitives: What single ops cost on the target.
         why: What decided about the front.
+        classes: What the pick answers to each class.
         doubts: Further sentences on what to distrust, such as a guard that acted.
         machine: Machine and versions: (name, value) in order.
         command: The command that makes this run again.
@@ -61,6 +63,7 @@ class ReportInfo:
     predictor: PredictorInfo | None = None
     primitives: PrimitivesInfo | None = None
     why: WhyInfo | None = None
+    classes: ClassesInfo | None = None
     doubts: tuple[str, ...] = ()
     machine: tuple[tuple[str, str], ...] = ()
     command: str = ""
@@ -105,7 +108,8 @@ def render_report(info: ReportInfo) -> str:
         sections.answer(info.pick, info.tradeoff, info.pick_command),
         sections.picture(info.tradeoff),
         sections.table(info.tradeoff),
-        sections.doubts(info.tradeoff.models, info.doubts),
+        classes(info.classes),
+        sections.doubts(info.tradeoff, class_doubts(info.classes) if info.classes else (), info.doubts),
         sections.cells(cells),
         why(info.why),
         sections.searched(info.searched, info.panels),

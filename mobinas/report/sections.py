@@ -11,8 +11,9 @@ from mobinas.report.models import Bounds, Kind, ModelRow
 from mobinas.report.predictor import PredictorInfo, draw_predictor
 from mobinas.report.primitives import PrimitivesInfo, draw_primitives
 from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff, tips
-from mobinas.report.trust import reservations
+from mobinas.report.trust import reservations, unanswered_classes
 from mobinas.report.words import (
+    METRIC_WORDS,
     accuracy,
     count,
     milliseconds,
@@ -22,6 +23,7 @@ from mobinas.report.words import (
     percent_range,
     plain,
     significant,
+    test_words,
 )
 
 _MARK: dict[Kind, str] = {"pick": "★", "front": "●", "dominated": "•", "baseline": "◆"}
@@ -38,31 +40,36 @@ def answer(pick: ModelRow, info: TradeoffInfo, pick_command: str) -> Markup:
     """The pick, what it reaches and where its file is."""
     tiles = [_tile(milliseconds(pick.latency_s), _with_range("median latency", _ms(pick.latency_bounds_s)))]
     if pick.test_accuracy is not None:
-        words = _with_range("test accuracy", _shares(pick.test_bounds))
+        words = _with_range(test_words(info.metric), _shares(pick.test_bounds))
         tiles.insert(0, _tile(accuracy(pick.test_accuracy), words))
-    else:
-        tiles.insert(0, _tile(accuracy(pick.accuracy), info.accuracy_label))
+    if pick.test_accuracy is not None and pick.beside is not None:
+        words = _with_range(test_words(pick.beside.metric), _shares(pick.beside.test_bounds))
+        tiles.insert(1, _tile(accuracy(pick.beside.test_share), words))
+    if pick.test_accuracy is None:
+        tiles.insert(0, _tile(pick.accuracy_words, info.accuracy_label))
     if pick.params is not None:
         macs = f"parameters; {count(pick.macs)} multiply-adds" if pick.macs is not None else "parameters"
         tiles.append(_tile(count(pick.params), macs))
     score = info.score(pick.accuracy, pick.latency_s) if pick.score is None else pick.score
-    tiles.append(_tile(f"{score:.3f}", f"score; {accuracy(pick.accuracy)} {_lower(info.accuracy_label)}"))
+    tiles.append(_tile(f"{score:.3f}", f"score; {pick.accuracy_words} {_lower(info.accuracy_label)}"))
     fastest, slowest = info.front[0], info.front[-1]
     span = slowest.latency_s / fastest.latency_s
     sentence = (
         f"The best score of {len(info.front)} models on the front, which spans {significant(span, 2)}× "
         "in latency: "
-        f"from {accuracy(fastest.accuracy)} at {milliseconds(fastest.latency_s)} "
-        f"to {accuracy(slowest.accuracy)} at {milliseconds(slowest.latency_s)}."
+        f"from {fastest.accuracy_words} at {milliseconds(fastest.latency_s)} "
+        f"to {slowest.accuracy_words} at {milliseconds(slowest.latency_s)}."
     )
     if len(info.front) == 1:
-        sentence = "The only model on the front: no other was better in accuracy or in latency."
+        sentence = f"The only model on the front: no other was better in {info.metric_words} or in latency."
     parts = [
         tag("p", "★ The pick", class_="role"),
         tag("div", plain(pick.name), class_="name"),
         tag("div", *tiles, class_="tiles"),
         tag("p", sentence),
     ]
+    if pick.unanswered:
+        parts.insert(2, tag("p", f"▲ It {plain(pick.unanswered, 600)}.", class_="warning"))
     if pick.onnx:
         parts.append(tag("p", "Verified ONNX file: ", tag("code", file_link(pick.onnx, plain(pick.onnx)))))
     if pick_command:
@@ -94,14 +101,14 @@ def picture(info: TradeoffInfo) -> Markup:
     """The trade-off, in two proportions of which the page shows the fitting one."""
     best = info.front[-1]
     caption = (
-        f"Accuracy against latency of {len(info.models)} models; the most accurate on the front reaches "
-        f"{accuracy(best.accuracy)} at {milliseconds(best.latency_s)}."
+        f"{info.metric_words.capitalize()} against latency of {len(info.models)} models; the best on the "
+        f"front reaches {best.accuracy_words} at {milliseconds(best.latency_s)}."
     )
     notes = ["Each point is a trained, exported file, measured as it is. Bars are 95 % intervals."]
     if any(model.kind == "baseline" for model in info.models):
         notes.append("Diamonds are hand-designed networks, trained, exported and measured in the same way.")
     if any(model.accuracy < info.accuracy_limits()[0] for model in info.models):
-        notes.append("A triangle at the lower border stands for an accuracy far below the picture.")
+        notes.append("A triangle at the lower border stands for a model far below the picture.")
     if any(model.test_dominated for model in info.models):
         notes.append("Hollow members would not be on the front of the test part.")
     notes.append("Along a dashed line the score is the same.")
@@ -120,18 +127,20 @@ def table(info: TradeoffInfo) -> Markup:
     """Every model, the front first, each group from fast to slow."""
     order: dict[Kind, int] = {"pick": 0, "front": 0, "dominated": 1, "baseline": 2}
     models = sorted(info.models, key=lambda m: (order[m.kind], m.latency_s, m.name))
+    beside = next((m.beside.metric for m in models if m.beside), None)
+    shown = (info.metric, beside) if beside else (info.metric,)
     heads = (
         "Model",
         "Latency, ms",
         "Predicted",
-        "Accuracy",
-        "Test accuracy",
+        *(METRIC_WORDS[metric].capitalize() for metric in shown),
+        *(test_words(metric).capitalize() for metric in shown),
         "Score",
         "Parameters",
         "Multiply-adds",
     )
     head = tag("thead", tag("tr", *(tag("th", words, scope="col") for words in heads)))
-    rows = [_row(info, model) for model in models]
+    rows = [_row(info, model, beside is not None) for model in models]
     text = (
         f"Membership, score and pick come from the {_lower(info.accuracy_label)} and the measured latency "
         "alone; the test part was opened after the front was fixed. Each name leads to its ONNX file."
@@ -143,9 +152,10 @@ def table(info: TradeoffInfo) -> Markup:
     )
 
 
-def _row(info: TradeoffInfo, model: ModelRow) -> Markup:
+def _row(info: TradeoffInfo, model: ModelRow, beside: bool) -> Markup:
     score = info.score(model.accuracy, model.latency_s) if model.score is None else model.score
     role = _ROLE[model.kind] + ("; dominated on the test part" if model.test_dominated else "")
+    role += f"; {model.unanswered.rpartition(': ')[2]}" if model.unanswered else ""
     mark = "○" if model.test_dominated and model.kind == "front" else _MARK[model.kind]
     shown = plain(model.name, 60)
     name = tag(
@@ -161,18 +171,27 @@ def _row(info: TradeoffInfo, model: ModelRow) -> Markup:
             milliseconds_range(*model.latency_bounds_s) if model.latency_bounds_s else "",
         ),
         _cell(*_predicted(model)),
-        _cell(
-            accuracy(model.accuracy), percent_range(*model.accuracy_bounds) if model.accuracy_bounds else ""
-        ),
-        _cell(
-            "" if model.test_accuracy is None else accuracy(model.test_accuracy),
-            percent_range(*model.test_bounds) if model.test_bounds else "",
-        ),
+        *_share_cells(model, beside),
         _cell(f"{score:.3f}"),
         _cell("" if model.params is None else count(model.params)),
         _cell("" if model.macs is None else count(model.macs)),
     )
     return tag("tr", name, *cells, class_=model.kind)
+
+
+def _share_cells(model: ModelRow, beside: bool) -> list[Markup]:
+    """What decides and, where models have it, the other metric; then both on the test part."""
+    other = model.beside
+    pairs = [
+        (model.accuracy, model.accuracy_bounds),
+        (other.share, other.bounds) if other else (None, None),
+        (model.test_accuracy, model.test_bounds),
+        (other.test_share, other.test_bounds) if other else (None, None),
+    ]
+    return [
+        _cell("" if share is None else accuracy(share), percent_range(*bounds) if bounds else "")
+        for share, bounds in (pairs if beside else pairs[::2])
+    ]
 
 
 def _predicted(model: ModelRow) -> tuple[str, str]:
@@ -185,9 +204,14 @@ def _cell(value: str, small: str = "") -> Markup:
     return tag("td", value, tag("small", small) if small else _NOTHING)
 
 
-def doubts(models: Sequence[ModelRow], more: Iterable[str]) -> Markup:
+def doubts(info: TradeoffInfo, by_class: Iterable[str], more: Iterable[str]) -> Markup:
     """What to distrust."""
-    sentences = [*reservations(models), *(plain(sentence, 600) for sentence in more)]
+    sentences = [
+        *unanswered_classes(info.models),
+        *by_class,
+        *reservations(info.models, info.metric),
+        *(plain(sentence, 600) for sentence in more),
+    ]
     if not sentences:
         return _NOTHING
     items = [tag("li", sentence) for sentence in sentences]

@@ -13,12 +13,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from matplotlib.transforms import Bbox
 
 from mobinas.errors import MobinasError
+from mobinas.metrics.objective import Metric
 from mobinas.metrics.score import EXPONENT, score
 from mobinas.report.figures import figure_of, new_axes, style
 from mobinas.report.labels import Rect, place_labels
 from mobinas.report.models import Kind, ModelRow
 from mobinas.report.palette import BLUE, FAINT, GREEN, GREY, INK, MUTED, ORANGE, SURFACE
-from mobinas.report.words import accuracy, milliseconds, plain
+from mobinas.report.words import METRIC_WORDS, accuracy, milliseconds, plain
 
 _COLOUR: dict[Kind, str] = {"front": BLUE, "pick": ORANGE, "baseline": GREEN, "dominated": GREY}
 _MARKER: dict[Kind, str] = {"front": "o", "pick": "*", "baseline": "D", "dominated": "o"}
@@ -33,7 +34,8 @@ class TradeoffInfo:
     Attributes:
         models: All points.
         reference_s: Latency at which the score equals the accuracy.
-        accuracy_label: Which accuracy `ModelRow.accuracy` is.
+        metric: What `ModelRow.accuracy` is.
+        accuracy_label: The same in words, and on which images.
         latency_label: Which latency, and where it was measured.
         max_latency_s: The job's latency budget, if it has one.
 
@@ -43,7 +45,8 @@ class TradeoffInfo:
 
     models: tuple[ModelRow, ...]
     reference_s: float = 1e-3
-    accuracy_label: str = "accuracy on the selection part"
+    metric: Metric = "accuracy"
+    accuracy_label: str = ""
     latency_label: str = "measured latency"
     max_latency_s: float | None = None
 
@@ -53,6 +56,13 @@ class TradeoffInfo:
             raise MobinasError(f"{len(picks)} models are marked as the pick ({', '.join(picks)}); mark one")
         if not self.front:
             raise MobinasError("a trade-off needs at least one model on the front")
+        if not self.accuracy_label:
+            object.__setattr__(self, "accuracy_label", f"{self.metric_words} on the selection part")
+
+    @property
+    def metric_words(self) -> str:
+        """What decides, for reading."""
+        return METRIC_WORDS[self.metric]
 
     @property
     def front(self) -> tuple[ModelRow, ...]:
@@ -110,7 +120,8 @@ def score_levels(info: TradeoffInfo, n: int = 5) -> list[float]:
 
 def tip(model: ModelRow) -> str:
     """One line on a model, for the pointer."""
-    return f"{plain(model.name)}: {accuracy(model.accuracy)}, {milliseconds(model.latency_s)}"
+    words = f"{plain(model.name)}: {model.accuracy_words}, {milliseconds(model.latency_s)}"
+    return f"{words}; {plain(model.unanswered, 400)}" if model.unanswered else words
 
 
 def draw_tradeoff(info: TradeoffInfo, axes: Axes | None = None, *, narrow: bool = False) -> Axes:
@@ -189,7 +200,7 @@ def _draw_key(axes: Axes, info: TradeoffInfo) -> None:
     _draw_legend(axes, handles)
     relative = f"(latency / {info.reference_s * 1e3:g} ms)"
     exponent = f"{EXPONENT:g}".replace("-", "\N{MINUS SIGN}")
-    formula = f"dashed: equal score = accuracy × {relative}^{exponent}"
+    formula = f"dashed: equal score = {info.metric_words} × {relative}^{exponent}"
     axes.annotate(
         formula,
         (1, 0),
@@ -297,7 +308,7 @@ def _label(info: TradeoffInfo, model: ModelRow) -> str:
     if _shown(info, model)[2]:
         return f"{name}: {accuracy(model.accuracy)}"
     if model.kind == "pick":
-        return f"{name}\n{accuracy(model.accuracy)}, {milliseconds(model.latency_s)}"
+        return f"{name}\n{model.accuracy_words}, {milliseconds(model.latency_s)}"
     return name
 
 

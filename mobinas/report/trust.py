@@ -5,9 +5,10 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from mobinas.metrics.objective import Metric
 from mobinas.metrics.rank import kendall_tau
 from mobinas.report.models import ModelRow
-from mobinas.report.words import listed, percent, plain
+from mobinas.report.words import METRIC_WORDS, listed, percent, plain, shortened
 
 _Z = 1.96
 _FEWEST = 5  # of 4 things even equal rankings are no evidence: 2 of 24 orders are as extreme
@@ -22,15 +23,31 @@ def tau_by_chance(n: int) -> float:
     return min(1.0, _Z * math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))) if n >= _FEWEST else 1.0
 
 
-def reservations(models: Sequence[ModelRow]) -> list[str]:
+def reservations(models: Sequence[ModelRow], metric: Metric = "accuracy") -> list[str]:
     """Sentences on the predictor's gap, the proxy's order, the test part and close calls.
 
     Args:
         models: All models of the report.
+        metric: What their accuracy is.
     """
-    found = [m for m in models if m.kind != "baseline"]
-    sentences = [_predictor_gap(found), _proxy(found), _test_order(found), _ties(found)]
+    found, words = [m for m in models if m.kind != "baseline"], METRIC_WORDS[metric]
+    sentences = [_predictor_gap(found), _proxy(found, words), _test_order(found), _ties(found, words)]
     return [sentence for sentence in sentences if sentence]
+
+
+def unanswered_classes(models: Sequence[ModelRow]) -> list[str]:
+    """One sentence for all models that lack the same classes, the pick's first."""
+    lacking: dict[str, list[str]] = {}
+    for model in sorted(models, key=lambda m: (m.kind != "pick", not m.on_front)):
+        if model.unanswered:
+            name = plain(model.name, 60)  # labels need not be unique
+            lacking.setdefault(model.unanswered, []).append(
+                f"{name} (the pick)" if model.kind == "pick" else name
+            )
+    return [
+        f"{'Each of ' if len(names) > 1 else ''}{listed(shortened(names))} {plain(words, 600)}."
+        for words, names in lacking.items()
+    ]
 
 
 def _predictor_gap(models: Sequence[ModelRow]) -> str:
@@ -45,13 +62,13 @@ def _predictor_gap(models: Sequence[ModelRow]) -> str:
     )
 
 
-def _proxy(models: Sequence[ModelRow]) -> str:
+def _proxy(models: Sequence[ModelRow], metric: str) -> str:
     pairs = [(m.inherited_accuracy, m.accuracy) for m in models if m.inherited_accuracy is not None]
     if not pairs:
         return ""
     n = len(pairs)
     tau = kendall_tau([p[0] for p in pairs], [p[1] for p in pairs])
-    start = "The search ranked candidates by their accuracy with inherited weights. "
+    start = f"The search ranked candidates by their {metric} with inherited weights. "
     if math.isnan(tau) or abs(tau) <= tau_by_chance(n):
         found = "no order at all" if math.isnan(tau) else f"Kendall's tau {tau:.2f}"
         return (
@@ -73,7 +90,7 @@ def _test_order(models: Sequence[ModelRow]) -> str:
     )
 
 
-def _ties(models: Sequence[ModelRow]) -> str:
+def _ties(models: Sequence[ModelRow], metric: str) -> str:
     """Front members whose accuracy cannot be told from the next faster one's."""
     front = sorted((m for m in models if m.on_front), key=lambda m: m.latency_s)
     close = [
@@ -84,7 +101,7 @@ def _ties(models: Sequence[ModelRow]) -> str:
     if not close:
         return ""
     return (
-        f"The test accuracy of {listed(close)} cannot be told from that of the next faster member: "
+        f"The test {metric} of {listed(close)} cannot be told from that of the next faster member: "
         "that one lies inside the 95 % interval or above it."
     )
 

@@ -2,6 +2,9 @@
 
 import math
 
+from mobinas.metrics.objective import Metric
+
+METRIC_WORDS: dict[Metric, str] = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 ELLIPSIS = "…"
 _SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 
@@ -64,11 +67,26 @@ def count(n: int) -> str:
     return str(n)
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things: ``1 picture``, ``1,200 pictures``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def op_words(op: str) -> str:
     """An op's name for reading: ``sep_conv_3x3`` becomes ``sep conv 3×3``."""
     if op == "skip_connect":
         return "skip"
     return op.replace("x", "×").replace("ma×", "max").replace("_", " ")
+
+
+def test_words(metric: Metric) -> str:
+    """A metric on the test part: ``balanced test accuracy``."""
+    return METRIC_WORDS[metric].replace("accuracy", "test accuracy")
+
+
+def shortened(names: list[str], most: int = 5) -> list[str]:
+    """A list's beginning, and how many more there are."""
+    return names if len(names) <= most + 1 else [*names[:most], f"{len(names) - most} more"]
 
 
 def listed(names: list[str]) -> str:

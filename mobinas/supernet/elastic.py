@@ -18,10 +18,11 @@ from mobinas.errors import ArchitectureError, TrainingError
 from mobinas.graph.layers import BatchNorm2d, Conv2d, Graph, Linear, Node
 from mobinas.graph.lowering import lower
 from mobinas.memory import reused_memory
+from mobinas.metrics.confusion import Confusion
 from mobinas.nets.batch_norm import recalibrate
 from mobinas.nets.module import GraphModule
 from mobinas.train.checkpoint import load_state, save_state
-from mobinas.train.evaluate import evaluate
+from mobinas.train.evaluate import confusion_of
 from mobinas.train.splits import Normalisation, Part
 
 _CALIBRATION_IMAGES = 256
@@ -137,18 +138,18 @@ class ElasticSupernet:
         *,
         normalisation: Normalisation,
         calibration_images: int = _CALIBRATION_IMAGES,
-    ) -> float:
-        """Accuracy of an architecture with inherited weights.
+    ) -> Confusion:
+        """What an architecture answers with inherited weights.
 
         Args:
             architecture: See `slices`.
             calibration: Training images; a fixed random choice of them recalibrates batch normalisation.
-            select: Where the accuracy is taken.
+            select: What is answered.
             normalisation: What is done to the pixels.
             calibration_images: How many of them.
 
         Returns:
-            A share in [0, 1]; the same at every call.
+            The same at every call.
         """
         resolution = architecture.resolution
         order = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(0))
@@ -163,7 +164,7 @@ class ElasticSupernet:
                     for images in (calibration.batch(b, resolution).to(self.device) for b in batches)
                 ),
             )
-            return evaluate(module, select, resolution=resolution, normalisation=normalisation)
+            return confusion_of(module, select, resolution=resolution, normalisation=normalisation)
 
     def state(self) -> dict[str, Tensor]:
         """The weights by name; not copies."""

@@ -12,10 +12,10 @@ from mobinas.arch.space import SearchSpace
 from mobinas.config import load_config
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.front import ParetoFront
+from mobinas.metrics.objective import trade_off
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline import comparisons
 from mobinas.pipeline.comparisons import CELLS, SIZES, compare
-from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.why_info import why_info
 from mobinas.progress import silent
 
@@ -37,7 +37,8 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **job: Any) -> Any
     config = load_config("smoke", {"search.baseline_trials": 50, "search.attribution_trials": 6, **job})
     rng = random.Random(0)
     history = [Evaluation(a, {**judge(a), **known(a)}) for a in (SPACE.sample(rng) for _ in range(8))]
-    searched = SearchResult(OBJECTIVES, ParetoFront.of(history, OBJECTIVES), tuple(history))
+    axes = trade_off("accuracy")
+    searched = SearchResult(axes, ParetoFront.of(history, axes), tuple(history))
     stub: Any = SimpleNamespace(
         config=config, device=None, folder=SimpleNamespace(path=tmp_path), cluster=None
     )

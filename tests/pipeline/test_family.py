@@ -13,7 +13,6 @@ from torch import nn
 from exporters.bundle import ExportBundle
 from mobinas.errors import ConfigError, Infeasible, RunFolderError, SearchError
 from mobinas.metrics.result import SearchResult
-from mobinas.pipeline.confirm import OBJECTIVES
 from mobinas.pipeline.family import search_family
 from mobinas.pipeline.front_file import load_front
 from mobinas.pipeline.profile import MEASUREMENTS
@@ -59,7 +58,7 @@ def test_every_candidate_is_a_verified_file_that_was_measured(
     for evaluation in result.history:
         bundle = ExportBundle.load(directory / "models" / evaluation.candidate.name)
         assert any(bundle.model_sha256 in json.dumps(line) for line in measured)
-        sources = [evaluation.values[axis.name].source for axis in OBJECTIVES]
+        sources = [evaluation.values[axis.name].source for axis in result.objectives]
         assert sources == ["trained", "measured"]
     logged = (directory / MEASUREMENTS).read_bytes()
     again = search_family(build, out=directory, n_trials=5, **FAST)

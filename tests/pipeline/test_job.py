@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 import torch
 
+from exporters.bundle import ExportBundle
 from mobinas.arch.architecture import Architecture
 from mobinas.config import load_config
 from mobinas.errors import (
@@ -80,6 +81,24 @@ def test_everything_that_was_promised_is_there(finished: Path) -> None:
     for name in ("job.toml", "study.journal"):
         assert (finished / name).stat().st_size > 0
     assert (finished / "baselines/plain_cnn/model.onnx").is_file()
+
+
+def test_every_model_tells_its_recalls(finished: Path) -> None:
+    with (finished / "recall.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    front = json.loads((finished / "front.json").read_text(encoding="utf-8"))
+    models = [c["name"] for c in front["confirmed"]]
+    assert len(rows) == len(models) * 2 * 10 and {row["model"] for row in rows} == set(models)
+    for row in load_front(finished).rows:
+        tested = [one for one in rows if (one["model"], one["part"]) == (row.name, "test")]
+        right, n = (sum(int(one[key]) for one in tested) for key in ("right", "images"))
+        assert row.test_accuracy == right / n
+        recalls = [float(one["recall"]) for one in tested]
+        assert row.test_balanced_accuracy == pytest.approx(sum(recalls) / len(recalls))
+        results = ExportBundle.load((finished / row.onnx).parent).manifest["results"]
+        assert results["test"]["accuracy"] == row.test_accuracy
+    with pytest.raises(RunFolderError, match=r"search\.metric was 'accuracy' there, now 'balanced_accuracy'"):
+        run(load_config("smoke", {"search.metric": "balanced_accuracy"}), finished)
 
 
 def test_the_front_is_a_front_of_all_finalists(finished: Path) -> None:

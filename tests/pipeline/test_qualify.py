@@ -1,14 +1,17 @@
 """Who is trained for a moment, and what that decides."""
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mobinas.metrics.evaluation import Evaluation, Value
-from mobinas.pipeline.qualify import climbed, shortlist
+from mobinas.metrics.objective import trade_off
+from mobinas.pipeline.qualify import climbed, shortlist, tuned_accuracies
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def history() -> Any:
             seen(f"large{k}", 0.1 + k / 100, latency_s * 1.01, 100_000 + k),
             seen(f"between{k}", 0.2 + k / 100, latency_s * 1.02, 5000 + k),
         ]
-    return SimpleNamespace(history=rows)
+    return SimpleNamespace(history=rows, objectives=trade_off("accuracy"))
 
 
 @pytest.mark.parametrize("n", [4, 9, 20])
@@ -50,14 +53,14 @@ def test_both_kinds_stand_on_the_shortlist(n: int) -> None:
 def tried(searched: Any, n: int, tune: Any) -> tuple[list[int], Any]:
     batches: list[int] = []
 
-    def together(things: Any, progress: Any) -> dict[str, float]:
+    def together(things: Any, progress: Any) -> dict[str, Value]:
         batches.append(len(things))
         progress(len(things), len(things), things[-1].name)
-        return {thing.name: tune(thing) for thing in things}
+        return {thing.name: Value(tune(thing), std=0.03, source="tuned") for thing in things}
 
     told: list[tuple[int, int]] = []
     first = shortlist(searched, n // 2)
-    found = climbed(searched, first, n, 3, together, 100, lambda done, total, _: told.append((done, total)))
+    found = climbed(searched, first, n, 3, together, lambda done, total, _: told.append((done, total)))
     assert told[-1] == (len(found), n) and sum(batches) == len(found)
     assert batches[0] == len(first) and max(batches[1:], default=0) <= 3
     return batches, found
@@ -82,3 +85,12 @@ def test_training_ends_where_none_could_enter_the_front() -> None:
     assert len(batches) > 1 and len(found) < 24
     best = {e.candidate.name for e in searched.history if e.candidate.name.startswith("large")}
     assert best <= {e.candidate.name for e in found}
+
+
+def test_findings_of_earlier_versions_are_read_beside_todays(tmp_path: Path) -> None:
+    (tmp_path / "qualified").mkdir()
+    (tmp_path / "qualified" / "inherits0.json").write_text("0.75\n")
+    kept = Value(0.5, std=0.1, source="tuned").to_json()
+    (tmp_path / "qualified" / "large0.json").write_text(json.dumps(kept))
+    job: Any = SimpleNamespace(folder=SimpleNamespace(path=tmp_path))
+    assert tuned_accuracies(job, history()) == {"inherits0": 0.75, "large0": 0.5}

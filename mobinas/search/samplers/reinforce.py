@@ -8,6 +8,7 @@ the trials, first ones included, so it is the same after a resume.
 import numpy as np
 from optuna.samplers import BaseSampler
 
+from mobinas.metrics.objective import judging_metric
 from mobinas.metrics.score import score
 from mobinas.search.seen import ABSENT, Floats, Ints, PointSampler, Seen
 
@@ -27,7 +28,7 @@ def propose(seen: Seen, rng: np.random.Generator) -> Ints:
 
 
 def rewards(seen: Seen) -> Floats:
-    """[n] accuracy * latency^-0.07, else minus the mean scaled loss; the lowest where infeasible.
+    """[n] (balanced) accuracy * latency^-0.07, else minus the mean scaled loss; the lowest where infeasible.
 
     Standardised over the trials.
     """
@@ -36,8 +37,9 @@ def rewards(seen: Seen) -> Floats:
     if not feasible.any():
         return result
     losses = seen.losses[feasible]
-    if set(seen.metrics) == {"accuracy", "latency_s"}:
-        accuracy = -losses[:, seen.metrics.index("accuracy")]
+    metric = judging_metric(seen.metrics)
+    if metric and set(seen.metrics) == {metric, "latency_s"}:
+        accuracy = -losses[:, seen.metrics.index(metric)]
         latency_s = losses[:, seen.metrics.index("latency_s")]
         has_score = bool(((accuracy >= 0) & (accuracy <= 1) & (latency_s > 0)).all())
     else:
