@@ -153,8 +153,6 @@ class Lead(Generic[C]):
     def _turn(self, n_trials: int, late: bool, progress: Progress) -> bool:
         """One look at the study; tells whether all is done."""
         self.queue.look()
-        if text := self.queue.fatal():
-            raise SearchError(text)
         # So many may die of the candidates that are out, and of themselves.
         self.workers.check(self.tries * (self.record.count("pending") + len(self.workers)))
         if time.monotonic() - self._watched >= _WATCH_EVERY_S:
@@ -189,7 +187,7 @@ class Lead(Generic[C]):
             if proposal is None:
                 self._dry = True
             elif proposal.refused:
-                self.record.reject(proposal, self.bounds)
+                self.record.refuse(proposal, self.bounds)
             else:
                 self.record.reserve(proposal.trial, proposal.candidate, proposal.values)
                 wanted -= 1

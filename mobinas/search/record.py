@@ -49,7 +49,8 @@ class Entry(Generic[C]):
     """One candidate of the record.
 
     Attributes:
-        kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation;
+        kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation
+            or in what is asked before;
             ``pending`` while another process evaluates it.
         evaluation: Its values.
         params: The choices that differ from the only option.
@@ -157,10 +158,16 @@ class Record(Generic[C]):
             self._store.add(with_list(frozen))
         self._note(Entry(kind, evaluation, frozen.params))
 
-    def reject(self, proposal: "Proposal[C]", constraints: Sequence[Constraint]) -> None:
-        """Ends the trial of a proposal that is known to be infeasible."""
-        evaluation = Evaluation(proposal.candidate, proposal.values, False, proposal.refused)
-        self.add(proposal.trial, "rejected", evaluation, constraints)
+    def refuse(self, proposal: "Proposal[C]", constraints: Sequence[Constraint]) -> None:
+        """Ends the trial of a proposal that is known to be infeasible, or of which nothing could be known.
+
+        Raises:
+            SearchError: Too many failed in a row.
+        """
+        kind: Kind = "failed" if proposal.failed else "rejected"
+        evaluation = Evaluation(proposal.candidate, proposal.values, proposal.failed, proposal.refused)
+        self.add(proposal.trial, kind, evaluation, constraints)
+        self.check_failures()
 
     def reserve(self, trial: Trial, candidate: C, known: Mapping[str, Value]) -> None:
         """Stores a trial as pending, for another process to evaluate."""

@@ -28,7 +28,7 @@ from mobinas.search.dashboard import show_constraints
 from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
 from mobinas.search.parts import work_on_parts
-from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
+from mobinas.search.queue import GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
 from mobinas.search.record import stamp, values_of
 from mobinas.search.shared import WORK_KEY, WORKER_KEY, Shared, Wait, opened, unsaid
 from mobinas.search.space_file import space_from_json
@@ -85,7 +85,7 @@ def work(
 
     Raises:
         SearchError: A storage that cannot be used or has no such study, a study of another version, or an
-            evaluate function that cannot be imported or answers what cannot be meant.
+            evaluate function that cannot be imported.
         ArtifactError: Files of the search cannot be read or written here.
     """
     wait = Wait(wait_s, say)
@@ -274,11 +274,6 @@ class _Worker(Generic[C]):
         except ArtifactError as error:
             self.fatal = error
             trial.set_user_attr(GIVEN_BACK_KEY, "this worker has no access to files")
-            raise _NotMine from None
-        except SearchError as error:
-            self.fatal = error
-            trial.set_user_attr(GIVEN_BACK_KEY, "its answer cannot be meant")
-            trial.set_user_attr(FATAL_KEY, str(error))
             raise _NotMine from None
         except KeyboardInterrupt:
             trial.set_user_attr(GIVEN_BACK_KEY, "stopped")
