@@ -92,5 +92,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         ``"; did you mean 'x'?"``, or ``"; choose from a, b"`` when nothing is near.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f"; choose from {', '.join(names)}"
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return f"; did you mean '{folded[near[0]]}'?" if near else f"; choose from {', '.join(names)}"

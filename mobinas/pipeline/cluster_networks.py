@@ -36,7 +36,8 @@ def files_for_workers(
     asked = JobConfig(data=config.data, seed=config.seed, images=config.images, **sections)
     folder = job.folder.path
     files = {JOB_FILE: folder / f"{step}.toml", DATA_FILE: folder / "data.json"}
-    write_atomic(files[JOB_FILE], dump_toml(asked))
+    # Workers may be started in the same project elsewhere.
+    write_atomic(files[JOB_FILE], dump_toml(asked, Path.cwd()))
     if networks is not None:
         files[NETWORKS_FILE] = folder / f"{step}.json"
         write_atomic(files[NETWORKS_FILE], networks)

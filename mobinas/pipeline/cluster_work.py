@@ -28,6 +28,7 @@ from mobinas.pipeline.load import images_of, parts_of, space_of, task_of
 from mobinas.pipeline.process_pool import PackedPart
 from mobinas.pipeline.qualify import shortlist_candidates, tuned_accuracy
 from mobinas.pipeline.train import Trainings, history_file, train_one, weights_file
+from mobinas.places import place_of_data
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Files, attach_file, given_file
 from mobinas.search.choice_space import Choices
@@ -48,7 +49,7 @@ def own_splits(config: JobConfig) -> Splits:
     Raises:
         DataError: They cannot be read, or are others.
     """
-    spec = os.environ.get(DATA_ENV) or config.data
+    spec = place_of_data(os.environ.get(DATA_ENV) or config.data, Path.cwd())
     data = images_of(config, spec)
     if data.digest != json.loads(given_file(DATA_FILE).read_text(encoding="utf-8"))["digest"]:
         raise DataError(f"the images of '{spec}' here are not those of the job; name its images: --data")

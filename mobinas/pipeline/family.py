@@ -24,6 +24,7 @@ from mobinas.pipeline.profile import check_same_device
 from mobinas.pipeline.report import write_results
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.pipeline.train import recipe_of, train_epochs
+from mobinas.places import place_of_data, place_of_target
 from mobinas.progress import Progress, SilentReporter, silent
 from mobinas.search.choice_space import Choices
 from mobinas.search.define_by_run import Build, DefinedSpace, DefinedTrial, built
@@ -81,7 +82,7 @@ def search_family(
     search = {"trials": n_trials, "sampler": sampler}
     config = _config(data, target, seed, max_latency_s, search, recipe or Recipe(epochs=15), rounds)
     device, found = find_device(config.device), find_target(target)
-    with RunFolder(Path(out), dump_toml(config), open_until=_OPEN_UNTIL) as folder:
+    with RunFolder(Path(out), dump_toml(config, Path(out)), open_until=_OPEN_UNTIL) as folder:
         job = Job(config, folder, found, device, SilentReporter())
         check_same_device(job)
         work = _Work(build, job, load(job))
@@ -116,8 +117,8 @@ def _config(
     fixed = {name: training.pop(name) for name in ("momentum", "warmup", "max_gradient_norm")}
     config = checked(
         {
-            "data": data,
-            "target": target,
+            "data": place_of_data(data, Path.cwd()),
+            "target": place_of_target(target, Path.cwd()),
             "seed": seed,
             "max_latency_ms": None if max_latency_s is None else max_latency_s * 1e3,
             "search": search,

@@ -1,12 +1,13 @@
 """The main job: nine steps from images to a report, each continued where a stopped run left it."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobinas.config import JobConfig, dump_toml, load_config
+from mobinas.config import JobConfig, dump_toml, load_config, placed
 from mobinas.errors import ConfigError, did_you_mean
 from mobinas.pipeline.front_file import Front, load_front
 from mobinas.pipeline.run_folder import RunFolder
@@ -52,9 +53,9 @@ def run(
     Raises:
         MobinasError: Bad input of any kind; the text is one line that names the fix.
     """
-    config = job if isinstance(job, JobConfig) else load_config(job)
+    config = placed(job) if isinstance(job, JobConfig) else load_config(job)
     target = find_target(config.target)
-    directory = Path(out) if out is not None else Path("runs") / _slug(config.data)
+    directory = Path(out) if out is not None else _default_folder(config.data)
     _check_names(config)
     from mobinas.pipeline.group import dismiss, follow, group
     from mobinas.train.parallel import is_first
@@ -72,7 +73,7 @@ def run(
 def _run(
     config: JobConfig, target: Target, directory: Path, reporter: Reporter, cluster: "Cluster | None"
 ) -> None:
-    with RunFolder(directory, dump_toml(config)) as folder:
+    with RunFolder(directory, dump_toml(config, directory)) as folder:
         from mobinas.pipeline.context import Job
         from mobinas.runtime import checked_provider
         from mobinas.train.device import find_device
@@ -97,6 +98,12 @@ def _check_names(config: JobConfig) -> None:
     for name in config.train.baselines:
         if name not in BASELINES:
             raise ConfigError(f"unknown baseline '{name}' in train.baselines{did_you_mean(name, BASELINES)}")
+
+
+def _default_folder(data: str) -> Path:
+    """Of a link the folder that it leads to gives the name, unless a run has begun under the link's."""
+    begun = Path("runs") / _slug(data)
+    return begun if begun.exists() else Path("runs") / _slug(os.path.realpath(data))
 
 
 def _slug(data: str) -> str:

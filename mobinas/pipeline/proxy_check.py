@@ -118,7 +118,7 @@ def proxy_check(
     """
     config = load_config(directory / JOB_FILE)
     reporter = reporter or SilentReporter()
-    with RunFolder(directory, dump_toml(config)) as folder:
+    with RunFolder(directory, dump_toml(config, directory)) as folder:
         if not folder.is_finished(ELASTIC):
             raise RunFolderError(f"{directory} has no trained supernet; run the job at least to its step 4")
         job = Job(config, folder, find_target(config.target), find_device(config.device), reporter)

@@ -12,6 +12,7 @@ from mobinas.pipeline.confirm import FrozenFront, TestResult, score_of
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front_file import FRONT_FILE, FrontRow, write_front
 from mobinas.pipeline.train import training_losses
+from mobinas.places import short
 from mobinas.report.cells import draw_cell_picture
 from mobinas.report.curves import draw_curves, training_panel
 from mobinas.report.figures import png
@@ -146,7 +147,7 @@ def _report(
     chosen = [(model.name, by_name[model.name].architecture) for model in front]
     genotypes = [(name, a.body.genotype) for name, a in chosen if a is not None]
     return ReportInfo(
-        title=f"{config.data} on {job.target.name}",
+        title=f"{short(config.data)} on {job.target.name}",
         tradeoff=TradeoffInfo(
             tuple(models),
             reference_s=config.reference_s,

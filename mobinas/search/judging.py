@@ -17,7 +17,7 @@ Numbers = Mapping[str, "float | Value"]
 
 
 class UnusableAnswer(SearchError):
-    """What a user's function told of one candidate is not what it was asked for; that candidate has failed."""
+    """What a user's function told of one candidate is not what was asked; that candidate has failed."""
 
 
 @dataclass(frozen=True, slots=True)

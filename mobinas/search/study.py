@@ -171,7 +171,7 @@ class _Asked(Generic[C]):
         if known is not None and not record.entries:
             known.check(self.space, self.seed)
         return search, Proposer(
-            self.space, record, self.bounds, known, self.sampler, self.seed, self.start, self.n_start
+            record.space, record, self.bounds, known, self.sampler, self.seed, self.start, self.n_start
         )
 
 

@@ -27,6 +27,7 @@ from mobinas.search.constraints import parse_constraints
 from mobinas.search.dashboard import show_constraints
 from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
+from mobinas.search.labelled_space import LabelledSpace
 from mobinas.search.parts import work_on_parts
 from mobinas.search.queue import GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
 from mobinas.search.record import stamp, values_of
@@ -187,7 +188,7 @@ class _Worker(Generic[C]):
 
     @classmethod
     def of(cls, shared: Shared, study: Study, stored: Mapping[str, Any], files: Files) -> "_Worker[C]":
-        space = space_from_json(stored["space"])
+        space: Space[C] = space_from_json(stored["space"])
         if fingerprint(space) != stored["fingerprint"]:
             raise SearchError(f"study '{study.study_name}' has another space than this mobinas builds")
         evaluate = load_function(stored["evaluate"], SearchError)
@@ -200,7 +201,7 @@ class _Worker(Generic[C]):
             parse_constraints({name: tuple(bound) for name, bound in stored["constraints"].items()}),
             files,
         )
-        return cls(shared, study, space, judge)
+        return cls(shared, study, LabelledSpace(space), judge)
 
     def run(self, patience: _Patience) -> int:
         """Works until there is no more work."""
