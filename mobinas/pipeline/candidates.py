@@ -1,6 +1,7 @@
 """Many candidates, each trained for a while in a worker process and judged on the select part."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import JobConfig
+from mobinas.errors import Diverged
 from mobinas.files import write_atomic
 from mobinas.nets.module import GraphModule
 from mobinas.pipeline.context import Job
@@ -86,8 +88,10 @@ class Candidates:
         return ElasticSupernet.load(self.directory / ELASTIC, self.space).to(self.device)
 
     def trained_accuracy(self, module: GraphModule, resolution: int, progress: Progress) -> float:
-        """Trains a network in place; its accuracy on the select part."""
+        """Trains a network in place; its accuracy on the select part; NaN if its loss was not finite."""
         trained = lead(_trained, self, module.cpu(), resolution, progress=progress)
+        if trained is None:
+            return math.nan
         return evaluate(
             trained,
             self.select.part().to(self.device),
@@ -102,18 +106,32 @@ class Candidates:
 
 def _trained(
     candidates: Candidates, module: GraphModule, resolution: int, *, progress: Progress
-) -> GraphModule:
+) -> GraphModule | None:
     module.to(candidates.device)
-    train(
-        module,
-        candidates.training.part().to(candidates.device),
-        candidates.recipe,
-        resolution=resolution,
-        normalisation=candidates.normalisation,
-        seed=candidates.seed,
-        progress=progress,
-    )
+    try:
+        train(
+            module,
+            candidates.training.part().to(candidates.device),
+            candidates.recipe,
+            resolution=resolution,
+            normalisation=candidates.normalisation,
+            seed=candidates.seed,
+            progress=progress,
+        )
+    except Diverged:  # in every process of a group alike
+        return None
     return module
+
+
+def known_accuracy(name: str, accuracy: float) -> float:
+    """An accuracy that `Candidates.trained_accuracy` found.
+
+    Raises:
+        Diverged: There was none.
+    """
+    if math.isnan(accuracy):
+        raise Diverged(f"the loss of {name} was not finite in its short training, also at half the rate")
+    return accuracy
 
 
 def judge_all(job: Job, candidates: Candidates, work: Work, kept: str, progress: Progress) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mobinas.arch.genotype import digest_of
 from mobinas.config import JobConfig, dump_toml
-from mobinas.errors import TrainingError
+from mobinas.errors import Diverged, TrainingError
 from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation
 from mobinas.metrics.objective import Objective
@@ -65,7 +65,7 @@ def each_network(
         progress: Told each network that is done, by its name.
 
     Raises:
-        TrainingError: One failed.
+        TrainingError: One failed, and not because its loss was not finite.
         KeyboardInterrupt: It was stopped before its end.
     """
     chosen = [Choices({"network": name}) for name in networks]
@@ -86,6 +86,6 @@ def each_network(
     check_complete(found)
     by_name = {names[evaluation.candidate.name]: evaluation for evaluation in found.history}
     for name, evaluation in by_name.items():
-        if evaluation.error:
+        if evaluation.error and Diverged.__name__ not in evaluation.reason:
             raise TrainingError(f"training of {name} failed: {evaluation.reason}; mend it and run again")
     return by_name

@@ -20,6 +20,7 @@ from mobinas.arch.architecture import Architecture
 from mobinas.config import JobConfig, load_config
 from mobinas.errors import DataError, MobinasError, TrainingError
 from mobinas.metrics.evaluation import Value
+from mobinas.pipeline.candidates import known_accuracy
 from mobinas.pipeline.cluster import DATA_FILE, ELASTIC_FILE, JOB_FILE, NETWORKS_FILE
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.front import judge_of
@@ -27,7 +28,7 @@ from mobinas.pipeline.group import dismiss, follow, group
 from mobinas.pipeline.load import images_of, parts_of, space_of, task_of
 from mobinas.pipeline.process_pool import PackedPart
 from mobinas.pipeline.qualify import shortlist_candidates, tuned_accuracy
-from mobinas.pipeline.train import Trainings, history_file, train_one, weights_file
+from mobinas.pipeline.train import Trainings, failure_file, history_file, train_one, weights_file
 from mobinas.places import place_of_data
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Files, attach_file, given_file
@@ -93,7 +94,8 @@ class _Tuned:
 
     def __call__(self, choices: Choices) -> dict[str, float]:
         """The accuracy on `select`."""
-        return {"accuracy": tuned_accuracy(self._candidates, str(choices["network"]), silent)}
+        name = str(choices["network"])
+        return {"accuracy": known_accuracy(name, tuned_accuracy(self._candidates, name, silent))}
 
 
 tuned = _Tuned()
@@ -126,8 +128,9 @@ class _Trained:
                 _run_torchrun(torchrun(processes(), given_file(JOB_FILE).parent, name, Path(folder)))
             else:
                 self.train(name, Path(folder), silent)
-            for file in (weights_file(name), history_file(name)):
-                attach_file(Path(folder) / file)
+            for file in (weights_file(name), history_file(name), failure_file(name)):
+                if (Path(folder) / file).exists():
+                    attach_file(Path(folder) / file)
         return {"seconds": time.perf_counter() - began}
 
     def train(self, name: str, folder: Path, progress: Progress) -> None:

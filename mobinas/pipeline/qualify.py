@@ -9,6 +9,7 @@ then on only those are trained that could still enter the front (`mobinas.search
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import Objective
 from mobinas.metrics.result import SearchResult
-from mobinas.pipeline.candidates import Candidates, judge_all
+from mobinas.pipeline.candidates import Candidates, judge_all, known_accuracy
 from mobinas.pipeline.cluster import ELASTIC_FILE, TUNED, Cluster
 from mobinas.pipeline.cluster_networks import each_network, files_for_workers
 from mobinas.pipeline.confirm import OBJECTIVES
@@ -95,7 +96,8 @@ def climbed(
         tuned.update(tune(architectures, lambda k, _, text: progress(before + k, max(n, before + k), text)))
 
     def after_training(architecture: Architecture) -> dict[str, Value]:
-        accuracy = accuracy_value(tuned[architecture.name], n_images, "tuned")
+        found = known_accuracy(architecture.name, tuned[architecture.name])
+        accuracy = accuracy_value(found, n_images, "tuned")
         return {**inherited[architecture.digest], "accuracy": accuracy}
 
     found = climb(
@@ -124,7 +126,8 @@ def tuned_accuracies(job: Job, searched: SearchResult[Architecture]) -> dict[str
     """By name, the accuracies of the shortlist after its short training; empty where there was none."""
     names = [evaluation.candidate.name for evaluation in searched.history]
     files = {name: job.folder.path / _KEPT / f"{name}.json" for name in names}
-    return {name: float(json.loads(file.read_text())) for name, file in files.items() if file.exists()}
+    found = {name: float(json.loads(file.read_text())) for name, file in files.items() if file.exists()}
+    return {name: accuracy for name, accuracy in found.items() if not math.isnan(accuracy)}
 
 
 def _accuracies(
@@ -179,7 +182,8 @@ def _by_workers(
         handed = _files_to_tune(job, architectures)
         found = each_network(cluster, "shortlist", list(files), TUNED, OBJECTIVES[0], handed, progress)
         for name, file in files.items():
-            write_atomic(job.folder.path / file, json.dumps(found[name]["accuracy"]) + "\n")
+            accuracy = math.nan if found[name].error else found[name]["accuracy"]
+            write_atomic(job.folder.path / file, json.dumps(accuracy) + "\n")
             job.folder.finish(file)
     return {name: json.loads((job.folder.path / file).read_text()) for name, file in files.items()}
 

@@ -14,13 +14,14 @@ from mobinas.metrics.evaluation import C, Evaluation
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective, check_objectives
 from mobinas.metrics.result import SearchResult
+from mobinas.processes import check_main_guard
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Artifacts, Files, digests_of
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints, unmet
 from mobinas.search.journal import STUDY_NAME, open_journal
 from mobinas.search.judging import Judge, Numbers
-from mobinas.search.lead import TRIES, Lead, function_name, open_queue, work_of
+from mobinas.search.lead import TRIES, Lead, function_name, is_of_main, open_queue, work_of
 from mobinas.search.local_workers import local_workers
 from mobinas.search.prefilter import Prefilter
 from mobinas.search.proposals import Proposal, Proposer
@@ -130,7 +131,10 @@ def pareto_search(
     if files and place is None:
         raise SearchError("files for workers need a place: artifacts='FOLDER' or 's3://bucket/prefix'")
     where = (str(storage), study, count, tries, retry_failed)
-    return _with_workers(asked, function_name(evaluate), *where, *budget)
+    name = function_name(evaluate)
+    if is_of_main(name):
+        check_main_guard("pareto_search")
+    return _with_workers(asked, name, *where, *budget)
 
 
 @dataclass(frozen=True, slots=True)
