@@ -11,10 +11,10 @@ from mobinas.errors import did_you_mean
 # What pydantic finds wrong, in our words; by the start of its name for it.
 _RULES = {
     "finite_number": "it must be a finite number",
-    "greater_than_equal": "it must be at least {ge}",
-    "greater_than": "it must be greater than {gt}",
-    "less_than_equal": "it must be at most {le}",
-    "less_than": "it must be less than {lt}",
+    "greater_than_equal": "it must be at least {ge:g}",
+    "greater_than": "it must be greater than {gt:g}",
+    "less_than_equal": "it must be at most {le:g}",
+    "less_than": "it must be less than {lt:g}",
     "int_": "it must be a whole number",
     "float_": "it must be a number",
     "bool_": "it must be true or false",

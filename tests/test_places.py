@@ -121,9 +121,8 @@ def test_a_job_files_paths_go_from_its_own_folder(project: Path, monkeypatch: py
 def test_a_run_folders_job_runs_from_anywhere_also_when_the_project_was_moved(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = load_config(
-        "smoke", {"data": "photos", "target": "phone.toml", "search.genotypes": ["cell.json"]}
-    )
+    asked = {"data": "photos", "target": "phone.toml", "search.genotypes": ["cell.json"]}
+    config = load_config("smoke", asked)
     run_folder(config, project / "runs" / "photos")
     moved = project.with_name("moved")
     for root in (project, moved):
@@ -137,15 +136,7 @@ def test_a_run_folders_job_runs_from_anywhere_also_when_the_project_was_moved(
             assert again.search.genotypes == (str(root / "cell.json"),)
             assert run_folder(again, root / "runs" / "photos") == []
     monkeypatch.chdir(moved)
-    assert (
-        run_folder(
-            load_config(
-                "smoke", {"data": "photos", "target": "phone.toml", "search.genotypes": ["cell.json"]}
-            ),
-            moved / "runs" / "photos",
-        )
-        == []
-    )
+    assert run_folder(load_config("smoke", asked), moved / "runs" / "photos") == []
 
 
 def test_data_outside_of_the_project_are_named_absolutely(project: Path) -> None:

@@ -55,9 +55,10 @@ def run(
     Raises:
         MobinasError: Bad input of any kind; the text is one line that names the fix.
     """
-    config = placed(job) if isinstance(job, JobConfig) else load_config(job)
+    config = job if isinstance(job, JobConfig) else load_config(job)
     if cluster is None and _may_start_workers(config):
         check_main_guard("run")
+    config = placed(config)
     target = find_target(config.target)
     directory = Path(out) if out is not None else _default_folder(config.data)
     _check_names(config)

@@ -214,7 +214,7 @@ class Record(Generic[C]):
         def stored(name: str, options: Sequence[Any]) -> Any:
             if len(options) == 1:
                 return options[0]
-            offered = trial.distributions[name]
+            offered = trial.distributions.get(name)
             if not isinstance(offered, CategoricalDistribution) or list(offered.choices) != list(options):
                 raise SearchError(
                     f"the stored study is of another space: '{name}' was not one of {list(options)} there; "
