@@ -26,7 +26,7 @@ def open_batch(model: onnx.ModelProto) -> onnx.ModelProto | None:
         if leading.dim_value != TRACED_BATCH:
             return None
         leading.dim_param = "batch"
-    shapes = _reshape_targets(graph)
+    shapes, batched = _reshape_targets(graph), _of_batches(graph)
     for tensor in graph.initializer:
         if TRACED_BATCH in tensor.dims:
             return None
@@ -37,7 +37,11 @@ def open_batch(model: onnx.ModelProto) -> onnx.ModelProto | None:
             continue
         if tensor.name not in shapes or sizes[0] != TRACED_BATCH or not _can_open(sizes):
             return None
-        tensor.CopyFrom(numpy_helper.from_array(np.concatenate([[-1], sizes[1:]]), tensor.name))
+        # Beside a size that is left open, as in view(len(x), -1), 0 takes the one of what is reshaped.
+        leading_size = -1 if (sizes[1:] > 0).all() else 0
+        if leading_size == 0 and tensor.name not in batched:
+            return None
+        tensor.CopyFrom(numpy_helper.from_array(np.concatenate([[leading_size], sizes[1:]]), tensor.name))
     if any(TRACED_BATCH in (a.i, *a.ints) for node in graph.node for a in node.attribute):
         return None
     del graph.value_info[:]
@@ -56,6 +60,16 @@ def _reshape_targets(graph: onnx.GraphProto) -> set[str]:
     return targets - others
 
 
+def _of_batches(graph: onnx.GraphProto) -> set[str]:
+    """Shapes of Reshapes all of which take a batch."""
+    known = {v.name: v.type.tensor_type.shape.dim for v in (*graph.input, *graph.value_info)}
+    reshapes = [node for node in graph.node if node.op_type == "Reshape"]
+    batches = {graph.input[0].name, *(n for n, d in known.items() if d and d[0].dim_value == TRACED_BATCH)}
+    others = {node.input[1] for node in reshapes if node.input[0] not in batches}
+    return {node.input[1] for node in reshapes} - others
+
+
 def _can_open(sizes: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> bool:
     rest = sizes[1:]
-    return bool((rest > 0).all() and not (rest % TRACED_BATCH == 0).any())
+    given = rest[rest != -1]
+    return bool((given > 0).all() and len(rest) - len(given) < 2 and not (given % TRACED_BATCH == 0).any())

@@ -1,5 +1,6 @@
 """The `mobinas` command: reads arguments, calls the pipeline, prints; heavy modules load inside commands."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -127,6 +128,8 @@ def pick(
     from mobinas.pipeline.front_file import load_front
     from mobinas.report.words import plain
 
+    if max_latency_ms is not None and not (math.isfinite(max_latency_ms) and max_latency_ms > 0):
+        raise ConfigError(f"--max-latency-ms is {max_latency_ms}; it must be a finite number above 0")
     chosen = load_front(directory).pick(max_latency_ms)
     typer.echo(
         f"{chosen.name}  {chosen.words('select')}, {chosen.words('test')}, "
@@ -196,6 +199,9 @@ def worker(
 
     from mobinas.search.worker import work
 
+    for option, minutes in (("--idle-minutes", idle_minutes), ("--wait-minutes", wait_minutes)):
+        if minutes is not None and math.isnan(minutes):
+            raise ConfigError(f"{option} is {minutes}; it must be a number")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if data is not None:
         os.environ["MOBINAS_DATA"] = data

@@ -1,27 +1,38 @@
 """A job as its file states it: the only place that knows the keys, their types and defaults."""
 
+import os
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mobinas.arch.architecture import CELL_STRIDE, STEM_STRIDE, Stem, Task
 from mobinas.arch.ops import op_set
 from mobinas.arch.space import PRESETS, SearchSpace, preset
+from mobinas.config_errors import explained
 from mobinas.errors import ConfigError, did_you_mean
-from mobinas.files import toml_value
+from mobinas.files import read_text, toml_value
 from mobinas.metrics.objective import Metric
+from mobinas.places import Place, is_same_place, place_of_data, place_of_genotype, place_of_target, portable
 
 _JOBS = "mobinas.jobs"
 DEFAULT_JOB = "digits"
+# Keys that may name a file or a folder, by section.
+_PLACES: dict[tuple[str, str], Place] = {
+    ("", "data"): place_of_data,
+    ("", "target"): place_of_target,
+    ("search", "genotypes"): place_of_genotype,
+}
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_GPU = re.compile(r"(gpu|nvidia|cuda)(:?\d*)")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SpaceSection(_Section):
@@ -176,11 +187,7 @@ class JobConfig(_Section):
     data: str = "digits"
     target: str = "local"
     seed: int = Field(0, ge=0)
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="of training; auto takes a GPU if there is one",
-    )
+    device: str = Field("auto", description="of training; auto takes a GPU if there is one")
     threads: int | None = Field(None, ge=1, description="of training; PyTorch's choice without")
     max_latency_ms: float | None = Field(None, gt=0)
     target_latency_ms: float | None = Field(None, gt=0, description="reference of the score; 1 ms without")
@@ -191,6 +198,20 @@ class JobConfig(_Section):
     search: SearchSection = SearchSection()
     train: TrainSection = TrainSection()
     measure: MeasureSection = MeasureSection()
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if _DEVICE.fullmatch(device):
+            return device
+        if found := _GPU.fullmatch(device.strip().lower()):
+            number = found[2].strip(":")
+            raise ValueError(
+                f"unknown device '{device}'; did you mean '{f'cuda:{number}' if number else 'cuda'}'?"
+            )
+        raise ValueError(
+            f"unknown device '{device}'{did_you_mean(device, ('auto', 'cpu', 'cuda', 'cuda:0'))}"
+        )
 
     @property
     def reference_s(self) -> float:
@@ -207,19 +228,72 @@ def load_config(job: str | Path | None = None, overrides: Mapping[str, Any] | No
     """Reads a job.
 
     Args:
-        job: A TOML file, or the name of a shipped job; without one, the default job.
-        overrides: Values by dotted key, such as ``{"train.epochs": 5}``; they win over the file.
+        job: A TOML file, or the name of a shipped job; without one, the default job. Paths in it go from its
+            own folder; where nothing lies there, from the working directory.
+        overrides: Values by dotted key, such as ``{"train.epochs": 5}``; they win over the file. Their paths
+            go from the working directory.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value cannot be meant.
     """
-    data = _read(job if job is not None else DEFAULT_JOB)
+    asked = job if job is not None else DEFAULT_JOB
+    is_file = Path(asked).suffix == ".toml"
+    data = with_places(_read(asked), Path(asked).parent.absolute() if is_file else Path.cwd())
     for key, value in (overrides or {}).items():
         if key == "space.preset":
             # A preset fixes the whole space, so it replaces what the file says of it.
             data["space"] = {}
-        _put(data, key.split("."), value)
+        piece: dict[str, Any] = {}
+        keys = key.split(".")
+        _put(piece, keys, value)
+        _put(data, keys, _at(with_places(piece, Path.cwd()), keys))
     return checked(data)
+
+
+def with_places(data: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """A job as nested plain data, its paths absolute."""
+    return _placed(data, lambda place, spec: place(spec, base))
+
+
+def placed(config: JobConfig) -> JobConfig:
+    """A job with absolute paths; relative ones go from the working directory."""
+    found = with_places({"data": config.data, "target": config.target, "search": {}}, Path.cwd())
+    genotypes = tuple(place_of_genotype(name, Path.cwd()) for name in config.search.genotypes)
+    search = config.search.model_copy(update={"genotypes": genotypes})
+    return config.model_copy(update={**found, "search": search})
+
+
+def is_same_value(key: tuple[str, str], old: Any, new: Any) -> bool:
+    """Whether a key of the job, by section and name, means the same in both; paths must be absolute."""
+    if key not in _PLACES or old == new:
+        return bool(old == new)
+    if isinstance(old, list) and isinstance(new, list):
+        # Genotypes are read once: of files that are gone, nothing would tell that the new ones are others.
+        kept = all(map(os.path.exists, old))
+        return len(old) == len(new) and kept and all(map(is_same_place, old, new))
+    return is_same_place(old, new)
+
+
+def _placed(data: Mapping[str, Any], change: Callable[[Place, str], str]) -> dict[str, Any]:
+    found = dict(data)
+    for (section, key), place in _PLACES.items():
+        inside = found.get(section) if section else found
+        if not isinstance(inside, Mapping) or key not in inside:
+            continue
+        value = inside[key]
+        if isinstance(value, list | tuple):
+            value = [change(place, one) if isinstance(one, str) else one for one in value]
+        elif isinstance(value, str) and not isinstance(inside, list):
+            value = change(place, value)
+        changed = {**inside, key: value}
+        found = {**found, section: changed} if section else changed
+    return found
+
+
+def _at(data: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        data = data[key]
+    return data
 
 
 def checked(data: Mapping[str, Any]) -> JobConfig:
@@ -231,7 +305,7 @@ def checked(data: Mapping[str, Any]) -> JobConfig:
     try:
         return JobConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_one_line(error.errors()[0])) from None
+        raise ConfigError(explained(error.errors()[0], JobConfig)) from None
 
 
 def _read(job: str | Path) -> dict[str, Any]:
@@ -246,9 +320,13 @@ def _read(job: str | Path) -> dict[str, Any]:
         text = shipped[str(job)].read_text(encoding="utf-8")
     else:
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read job file {path}: {error}") from error
+            text = read_text(path)
+        except OSError as error:
+            raise ConfigError(f"cannot read job file {path}: {error.strerror}; check the path") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"cannot read job file {path}: it is no UTF-8 text; save it as UTF-8"
+            ) from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -278,30 +356,17 @@ def parse_override(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-def _one_line(error: ErrorDetails) -> str:
-    location = [str(part) for part in error["loc"] if not str(part).startswith(("tuple", "str", "function"))]
-    key = ".".join(location)
-    if error["type"] == "extra_forbidden":
-        known = _keys_beside(location)
-        return f"unknown key '{key}' in the job{did_you_mean(location[-1], known)}"
-    message = error["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
-    return f"job key '{key}': {message[0].lower()}{message[1:]}{given}" if key else message
+def dump_toml(config: JobConfig, folder: Path | None = None) -> str:
+    """The resolved job as TOML that `load_config` reads back to an equal job.
 
-
-def _keys_beside(location: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = JobConfig
-    for part in location[:-1]:
-        annotation = model.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return [part]
-        model = annotation
-    return list(model.model_fields)
-
-
-def dump_toml(config: JobConfig) -> str:
-    """The resolved job as TOML that `load_config` reads back to an equal job."""
+    Args:
+        config: The job.
+        folder: Of the file, to which paths are relative where both lie in the working directory; without
+            one, all paths are as they are.
+    """
     data = config.model_dump(mode="json", exclude_none=True)
+    if folder is not None:
+        data = _placed(data, lambda _place, spec: portable(spec, folder))
     if config.space.preset is not None:
         data["space"] = {"preset": config.space.preset}
     top = [f"{key} = {toml_value(value)}" for key, value in data.items() if not isinstance(value, dict)]

@@ -10,7 +10,8 @@ MobinasError
 ├── SearchError          a study that cannot start or continue
 │   ├── Infeasible       a candidate, or a whole job, outside its hard constraints
 │   └── ArtifactError    a file of a search that cannot be stored, read or trusted
-├── TrainingError        a loss that is not finite, or no room for the network
+├── TrainingError        a network that cannot be trained, or no room for it
+│   └── Diverged         a loss that is not finite, also at half the learning rate
 ├── ExportError          a file whose outputs differ, or a format that cannot hold the model
 └── RunFolderError       a folder of another job, in use, or torn
 """
@@ -70,7 +71,11 @@ class ArtifactError(SearchError):
 
 
 class TrainingError(MobinasError):
-    """A loss that is not finite, or no room for the network."""
+    """A network that cannot be trained, or no room for it."""
+
+
+class Diverged(TrainingError):
+    """A loss that is not finite, also at half the learning rate."""
 
 
 class ExportError(MobinasError):
@@ -92,5 +97,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         ``"; did you mean 'x'?"``, or ``"; choose from a, b"`` when nothing is near.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f"; choose from {', '.join(names)}"
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return f"; did you mean '{folded[near[0]]}'?" if near else f"; choose from {', '.join(names)}"

@@ -162,6 +162,16 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def read_text(path: Path) -> str:
+    """A text file that people may have edited: UTF-8, with or without the mark that some editors begin with.
+
+    Raises:
+        OSError: It cannot be read.
+        UnicodeDecodeError: It is no UTF-8 text.
+    """
+    return path.read_text(encoding="utf-8-sig")
+
+
 def toml_value(value: Any) -> str:
     """Text, a truth value, a number, or a list of these, as TOML spells it."""
     if isinstance(value, bool):

@@ -52,6 +52,61 @@ def test_bad_values_are_named(key: str, value: Any, words: list[str]) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("device", "gpu", "unknown device 'gpu'; did you mean 'cuda'?"),
+        ("device", "GPU:1", "did you mean 'cuda:1'?"),
+        ("device", "CUDA", "did you mean 'cuda'?"),
+        ("device", "cuda0", "did you mean 'cuda:0'?"),
+        ("device", "Auto", "did you mean 'auto'?"),
+        ("device", "mps", "choose from auto, cpu, cuda, cuda:0"),
+        ("device", 3, "it must be a text (given: 3)"),
+        ("space.stem", "imagnet", "unknown word; did you mean 'imagenet'?"),
+        ("space.stem", "CIFAR", "did you mean 'cifar'?"),
+        ("max_latency_ms", float("inf"), "it must be a finite number (given: inf)"),
+        ("max_latency_ms", float("nan"), "it must be a finite number (given: nan)"),
+        ("max_latency_ms", "fast", "it must be a number (given: 'fast')"),
+        ("target_latency_ms", float("inf"), "finite"),
+        ("train.epochs", 2.5, "it must be a whole number (given: 2.5)"),
+        ("train.epochs", float("inf"), "it must be a"),
+        ("train.epochs", 0, "it must be at least 1 (given: 0)"),
+        ("train.minutes", float("inf"), "finite"),
+        ("train.learning_rate", float("nan"), "finite"),
+        ("train.label_smoothing", 1, "it must be less than 1 (given: 1)"),
+        ("train.flip", "maybe", "it must be true or false"),
+        ("train", 3, "'train': it must be a section, such as [train]"),
+        ("train.baselines", 3, "it must be a list"),
+        ("space.depths", "many", "it must be a list"),
+    ],
+)
+def test_messages_are_in_the_users_words(key: str, value: Any, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("smoke", {key: value})
+    text = str(caught.value)
+    assert words in text and key.split(".")[0] in text
+    assert not {"pattern", "regex", "pydantic", "Input", "instance", "dictionary", "^"} & set(text.split())
+    assert "\n" not in text and "(auto|" not in text
+
+
+def test_every_number_of_the_job_is_finite() -> None:
+    numbers = [
+        (f"{section}.{key}" if section else key)
+        for section, keys in {"": JobConfig().model_dump(), **JobConfig().model_dump()}.items()
+        if isinstance(keys, dict)
+        for key in keys
+    ]
+    refused = 0
+    for key in numbers:
+        for value in (float("nan"), float("inf")):
+            try:
+                load_config("smoke", {key: value})
+            except ConfigError as error:
+                assert any(word in str(error) for word in ("it must be", "unknown")), str(error)
+                refused += 1
+    assert refused == 2 * len(numbers)
+
+
 def test_unknown_space_preset_gets_a_suggestion(tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
     file.write_text('[space]\npreset = "mobil"\n', encoding="utf-8")

@@ -110,7 +110,13 @@ def foreign_model(module: nn.Module, image_shape: ImageShape, metadata: Mapping[
     """
     fixed = open_batch(_traced(module, image_shape, TRACED_BATCH, symbolic=False))
     # A batch of 2: torch.export takes a dimension of 1 for a constant.
-    return tidy(fixed or _traced(module, image_shape, 2, symbolic=True), metadata)
+    opened = fixed or _traced(module, image_shape, 2, symbolic=True)
+    if not opened.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise ExportError(
+            f"{type(module).__name__} fixes the number of images, as len(x) in its forward does; "
+            "take x.shape[0] or -1 there"
+        )
+    return tidy(opened, metadata)
 
 
 def _traced(module: nn.Module, image_shape: ImageShape, batch: int, *, symbolic: bool) -> onnx.ModelProto:

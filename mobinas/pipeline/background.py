@@ -17,6 +17,7 @@ from mobinas.pipeline.predictor_pictures import predictor_info, primitives_info
 from mobinas.pipeline.profile import space_words
 from mobinas.pipeline.qualify import tuned_accuracies
 from mobinas.pipeline.run_folder import JOB_FILE
+from mobinas.pipeline.train import diverged_names
 from mobinas.pipeline.why_info import corner_of, why_info
 from mobinas.report.curves import CurvesInfo, hypervolume_panel, supernet_panels
 from mobinas.report.predictor import PredictedPoint, PredictorInfo
@@ -106,9 +107,15 @@ def _words(
         ("front", front_words(job, searched)),
         ("random search", _random_words(compared)),
         ("shortlist", _shortlist_words(job.config.search, n_tuned)),
-        ("training", f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"),
+        ("training", _training_words(job)),
         ("latency", f"predicted in the search from {job.config.profile.networks} measured networks"),
     )
+
+
+def _training_words(job: Job) -> str:
+    words = f"{job.config.train.epochs} epochs at most, one recipe for finalists and baselines"
+    diverged = diverged_names(job)
+    return f"{words}; left out, as their loss was not finite: {', '.join(diverged)}" if diverged else words
 
 
 def _events(cells: SupernetResult) -> str:
@@ -120,6 +127,11 @@ def front_words(job: Job, searched: SearchResult[Any]) -> str:
     section = job.config.search
     judged = f"{len(searched.history)} architectures judged by {METRIC_WORDS[section.metric]}"
     words = f"{judged}, sampler {section.sampler}"
+    failed = [
+        evaluation.reason for evaluation in searched.history if evaluation.feasible and evaluation.error
+    ]
+    if failed:
+        words += f"; {len(failed)} of them failed, the last with {failed[-1]}"
     if searched.converged:
         words += "; it stopped as little more was to be expected"
     more = expected_improvement(searched.history, searched.objectives, WINDOW)

@@ -11,6 +11,7 @@ import torch
 from mobinas.arch.architecture import Architecture
 from mobinas.arch.space import SearchSpace
 from mobinas.config import JobConfig
+from mobinas.errors import Diverged
 from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.objective import Metric
@@ -91,9 +92,11 @@ class Candidates:
         """The run's, as trained."""
         return ElasticSupernet.load(self.directory / ELASTIC, self.space).to(self.device)
 
-    def trained(self, module: GraphModule, resolution: int, progress: Progress) -> Value:
-        """Trains a network in place; what judges it on the select part."""
+    def trained(self, module: GraphModule, resolution: int, progress: Progress) -> Value | None:
+        """Trains a network in place; what judges it on the select part; None if its loss was not finite."""
         trained = lead(_trained, self, module.cpu(), resolution, progress=progress)
+        if trained is None:
+            return None
         answers = confusion_of(
             trained,
             self.select.part().to(self.device),
@@ -109,18 +112,32 @@ class Candidates:
 
 def _trained(
     candidates: Candidates, module: GraphModule, resolution: int, *, progress: Progress
-) -> GraphModule:
+) -> GraphModule | None:
     module.to(candidates.device)
-    train(
-        module,
-        candidates.training.part().to(candidates.device),
-        candidates.recipe,
-        resolution=resolution,
-        normalisation=candidates.normalisation,
-        seed=candidates.seed,
-        progress=progress,
-    )
+    try:
+        train(
+            module,
+            candidates.training.part().to(candidates.device),
+            candidates.recipe,
+            resolution=resolution,
+            normalisation=candidates.normalisation,
+            seed=candidates.seed,
+            progress=progress,
+        )
+    except Diverged:  # in every process of a group alike
+        return None
     return module
+
+
+def known_value(name: str, value: Value | None) -> Value:
+    """What `Candidates.trained` found.
+
+    Raises:
+        Diverged: It found nothing.
+    """
+    if value is None:
+        raise Diverged(f"the loss of {name} was not finite in its short training, also at half the rate")
+    return value
 
 
 def judge_all(job: Job, candidates: Candidates, work: Work, kept: str, progress: Progress) -> dict[str, Any]:

@@ -7,8 +7,10 @@ artifact store.
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobinas.places import portable
 from mobinas.search.artifacts import QUICK, Artifacts
 from mobinas.search.parts import announced
 
@@ -63,7 +65,9 @@ class Cluster:
 def _settings(config: "JobConfig") -> dict[str, Any]:
     """What cannot change once workers have begun, by dotted keys."""
     found: dict[str, Any] = {}
-    for key, value in config.model_dump(mode="json", exclude=_MAY_CHANGE).items():
+    plain = config.model_dump(mode="json", exclude=_MAY_CHANGE)
+    plain |= {key: portable(plain[key], Path.cwd()) for key in ("data", "target")}
+    for key, value in plain.items():
         found |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
     return found
 

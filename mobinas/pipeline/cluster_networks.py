@@ -6,7 +6,7 @@ from typing import Any
 
 from mobinas.arch.genotype import digest_of
 from mobinas.config import JobConfig, dump_toml
-from mobinas.errors import TrainingError
+from mobinas.errors import Diverged, TrainingError
 from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation
 from mobinas.metrics.objective import Objective
@@ -36,7 +36,8 @@ def files_for_workers(
     asked = JobConfig(data=config.data, seed=config.seed, images=config.images, **sections)
     folder = job.folder.path
     files = {JOB_FILE: folder / f"{step}.toml", DATA_FILE: folder / "data.json"}
-    write_atomic(files[JOB_FILE], dump_toml(asked))
+    # Workers may be started in the same project elsewhere.
+    write_atomic(files[JOB_FILE], dump_toml(asked, Path.cwd()))
     if networks is not None:
         files[NETWORKS_FILE] = folder / f"{step}.json"
         write_atomic(files[NETWORKS_FILE], networks)
@@ -64,7 +65,7 @@ def each_network(
         progress: Told each network that is done, by its name.
 
     Raises:
-        TrainingError: One failed.
+        TrainingError: One failed, and not because its loss was not finite.
         KeyboardInterrupt: It was stopped before its end.
     """
     chosen = [Choices({"network": name}) for name in networks]
@@ -85,6 +86,6 @@ def each_network(
     check_complete(found)
     by_name = {names[evaluation.candidate.name]: evaluation for evaluation in found.history}
     for name, evaluation in by_name.items():
-        if evaluation.error:
+        if evaluation.error and Diverged.__name__ not in evaluation.reason:
             raise TrainingError(f"training of {name} failed: {evaluation.reason}; mend it and run again")
     return by_name

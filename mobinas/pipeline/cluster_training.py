@@ -8,7 +8,7 @@ from mobinas.pipeline.cluster import TRAINED
 from mobinas.pipeline.cluster_networks import each_network, files_for_workers
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.process_pool import KeyProgress
-from mobinas.pipeline.train import Trainings, history_file, weights_file
+from mobinas.pipeline.train import Trainings, failure_file, history_file, weights_file
 from mobinas.search.artifacts import Artifacts
 
 _SECONDS = Objective("seconds", "minimize", "s")
@@ -38,10 +38,12 @@ def train_by_workers(job: Job, trainings: Trainings, report: KeyProgress) -> Non
     )
     place, folder = Artifacts(job.cluster.artifacts), job.folder.path
     for name, evaluation in found.items():
-        for make in (weights_file, history_file):
+        for make in (weights_file, history_file, failure_file):
             path = folder / make(name)
             path.parent.mkdir(exist_ok=True)
-            place.fetch(evaluation.files[path.name], path.parent)
+            path.unlink(missing_ok=True)
+            if path.name in evaluation.files:
+                place.fetch(evaluation.files[path.name], path.parent)
 
 
 def _files_to_train(job: Job, trainings: Trainings) -> dict[str, Path]:

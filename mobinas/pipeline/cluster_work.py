@@ -20,6 +20,7 @@ from mobinas.arch.architecture import Architecture
 from mobinas.config import JobConfig, load_config
 from mobinas.errors import DataError, MobinasError, TrainingError
 from mobinas.metrics.evaluation import Value
+from mobinas.pipeline.candidates import known_value
 from mobinas.pipeline.cluster import DATA_FILE, ELASTIC_FILE, JOB_FILE, NETWORKS_FILE
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.front import judge_of
@@ -27,7 +28,8 @@ from mobinas.pipeline.group import dismiss, follow, group
 from mobinas.pipeline.load import images_of, parts_of, space_of, task_of
 from mobinas.pipeline.process_pool import PackedPart
 from mobinas.pipeline.qualify import shortlist_candidates, tuned_value
-from mobinas.pipeline.train import Trainings, history_file, train_one, weights_file
+from mobinas.pipeline.train import Trainings, failure_file, history_file, train_one, weights_file
+from mobinas.places import place_of_data
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Files, attach_file, given_file
 from mobinas.search.choice_space import Choices
@@ -48,7 +50,7 @@ def own_splits(config: JobConfig) -> Splits:
     Raises:
         DataError: They cannot be read, or are others.
     """
-    spec = os.environ.get(DATA_ENV) or config.data
+    spec = place_of_data(os.environ.get(DATA_ENV) or config.data, Path.cwd())
     data = images_of(config, spec)
     if data.digest != json.loads(given_file(DATA_FILE).read_text(encoding="utf-8"))["digest"]:
         raise DataError(f"the images of '{spec}' here are not those of the job; name its images: --data")
@@ -93,7 +95,7 @@ class _Tuned:
     def __call__(self, choices: Choices) -> dict[str, Value]:
         """What judges it on `select`."""
         name = str(choices["network"])
-        return {self._candidates.metric: tuned_value(self._candidates, name, silent)}
+        return {self._candidates.metric: known_value(name, tuned_value(self._candidates, name, silent))}
 
 
 tuned = _Tuned()
@@ -126,8 +128,9 @@ class _Trained:
                 _run_torchrun(torchrun(processes(), given_file(JOB_FILE).parent, name, Path(folder)))
             else:
                 self.train(name, Path(folder), silent)
-            for file in (weights_file(name), history_file(name)):
-                attach_file(Path(folder) / file)
+            for file in (weights_file(name), history_file(name), failure_file(name)):
+                if (Path(folder) / file).exists():
+                    attach_file(Path(folder) / file)
         return {"seconds": time.perf_counter() - began}
 
     def train(self, name: str, folder: Path, progress: Progress) -> None:

@@ -1,6 +1,7 @@
 """A search over networks of one's own: each candidate is trained, exported, verified and measured."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,17 +23,20 @@ from mobinas.pipeline.export import export_contenders
 from mobinas.pipeline.front import STUDY, constraints_of
 from mobinas.pipeline.judged import judged_value
 from mobinas.pipeline.load import load
+from mobinas.pipeline.own_networks import check_logits, seeded, uncompiled
 from mobinas.pipeline.profile import check_same_device
 from mobinas.pipeline.report import write_results
 from mobinas.pipeline.run_folder import RunFolder
-from mobinas.pipeline.train import recipe_of, train_epochs
-from mobinas.progress import Progress, SilentReporter, silent
+from mobinas.pipeline.train import layout_words, recipe_of, train_epochs
+from mobinas.places import place_of_data, place_of_target
+from mobinas.progress import Progress, Reporter, SilentReporter, silent
 from mobinas.search.choice_space import Choices
 from mobinas.search.define_by_run import Build, DefinedSpace, DefinedTrial, built
 from mobinas.search.record import derived_seed
 from mobinas.search.study import DEFAULT_N_START, DEFAULT_SAMPLER, pareto_search
 from mobinas.targets.registry import find_target
 from mobinas.train.device import find_device
+from mobinas.train.layout import as_input
 from mobinas.train.recipe import Recipe
 from mobinas.train.splits import Splits
 
@@ -55,6 +59,7 @@ def search_family(
     rounds: int = 6,
     seed: int = 0,
     progress: Progress = silent,
+    reporter: Reporter | None = None,
 ) -> SearchResult[Choices]:
     """Searches the networks that a function builds, for (balanced) accuracy and measured latency.
 
@@ -78,6 +83,7 @@ def search_family(
         rounds: Of each measurement.
         seed: Of all draws.
         progress: Told after each network.
+        reporter: Told what else is worth a note, such as the memory layout that a network needs.
 
     Raises:
         MobinasError: Bad input of any kind; the text is one line that names the fix.
@@ -85,8 +91,10 @@ def search_family(
     search = {"trials": n_trials, "sampler": sampler, "metric": metric}
     config = _config(data, target, seed, max_latency_s, search, recipe or Recipe(epochs=15), rounds)
     device, found = find_device(config.device), find_target(target)
-    with RunFolder(Path(out), dump_toml(config), open_until=_OPEN_UNTIL) as folder:
-        job = Job(config, folder, found, device, SilentReporter())
+    with RunFolder(Path(out), dump_toml(config, Path(out)), open_until=_OPEN_UNTIL) as folder:
+        job = Job(config, folder, found, device, reporter or SilentReporter())
+        for note in folder.notes:
+            job.reporter.note(note)
         check_same_device(job)
         work = _Work(build, job, load(job))
         result = pareto_search(
@@ -120,12 +128,12 @@ def _config(
     fixed = {name: training.pop(name) for name in ("momentum", "warmup", "max_gradient_norm")}
     config = checked(
         {
-            "data": data,
-            "target": target,
+            "data": place_of_data(data, Path.cwd()),
+            "target": place_of_target(target, Path.cwd()),
             "seed": seed,
             "max_latency_ms": None if max_latency_s is None else max_latency_s * 1e3,
             "search": search,
-            "train": {**training, **augment, "baselines": ()},
+            "train": {**training, **augment, "baselines": (), "workers": 1},
             "measure": {"rounds": rounds},
         }
     )
@@ -142,27 +150,43 @@ class _Work:
 
     def network_of_trial(self, trial: DefinedTrial, /) -> nn.Module:
         """Weights are drawn from the seed; PyTorch's own generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(self.job.config.seed, "weights"))
-            module = self.build(trial)
+        with self._seeded():
+            return self._built(trial)
+
+    def _seeded(self) -> AbstractContextManager[None]:
+        return seeded(derived_seed(self.job.config.seed, "weights"))
+
+    def _built(self, trial: DefinedTrial) -> nn.Module:
+        module = self.build(trial)
         if not isinstance(module, nn.Module):
             raise SearchError(
                 f"the build function returned a {type(module).__name__}; return a torch.nn.Module"
             )
         return module
 
+    def network(self, choices: Choices) -> nn.Module:
+        """A network that has seen images, so that what it initialises lazily is there."""
+        with self._seeded():
+            module = uncompiled(built(self._built, choices))
+            images = self.splits.training.batch(torch.arange(1), self._resolution)
+            images = as_input(self.splits.normalisation(images), module, torch.contiguous_format)
+            with torch.no_grad():
+                logits = module.eval()(images)
+        check_logits(logits, len(images), len(self.splits.classes))
+        return module
+
+    @property
+    def _resolution(self) -> int:
+        return max(self.splits.select.images.shape[2:])
+
     def contender(self, choices: Choices) -> Contender:
-        resolution = max(self.splits.select.images.shape[2:])
-        return Contender(
-            choices.name,
-            choices.digest,
-            resolution,
-            own=lambda: built(self.network_of_trial, choices),
-        )
+        return Contender(choices.name, choices.digest, self._resolution, own=lambda: self.network(choices))
 
     def exported(self, contenders: tuple[Contender, ...]) -> dict[str, ExportBundle]:
         """Trained and exported; what is stored is not made again."""
         modules = train_epochs(self.job, contenders, self.splits, silent)
+        # Files hold float32.
+        modules = {name: module.float() for name, module in modules.items()}
         return export_contenders(self.job, contenders, modules, self.splits, silent)
 
     def evaluate(self, choices: Choices) -> Mapping[str, Value]:
@@ -190,6 +214,7 @@ class _Work:
         words = (
             ("front", front_words(job, result)),
             ("training", f"{job.config.train.epochs} epochs, one recipe for all"),
+            ("memory layout", layout_words(job, [contender.name for contender in contenders])),
             ("latency", "measured"),
         )
         background = Background(words, (front_panel(result, Comparisons(None, {})),))

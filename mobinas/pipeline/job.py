@@ -1,15 +1,18 @@
 """The main job: nine steps from images to a report, each continued where a stopped run left it."""
 
 import contextlib
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobinas.config import JobConfig, dump_toml, load_config
+from mobinas.config import JobConfig, dump_toml, load_config, placed
 from mobinas.errors import ConfigError, did_you_mean
 from mobinas.pipeline.front_file import Front, load_front
 from mobinas.pipeline.run_folder import RunFolder
+from mobinas.processes import check_main_guard, cores
 from mobinas.progress import Reporter, SilentReporter
 from mobinas.targets.registry import find_target
 from mobinas.targets.target import Target
@@ -53,8 +56,11 @@ def run(
         MobinasError: Bad input of any kind; the text is one line that names the fix.
     """
     config = job if isinstance(job, JobConfig) else load_config(job)
+    if cluster is None and _may_start_workers(config):
+        check_main_guard("run")
+    config = placed(config)
     target = find_target(config.target)
-    directory = Path(out) if out is not None else Path("runs") / _slug(config.data)
+    directory = Path(out) if out is not None else _default_folder(config.data)
     _check_names(config)
     from mobinas.pipeline.group import dismiss, follow, group
     from mobinas.train.parallel import is_first
@@ -72,7 +78,7 @@ def run(
 def _run(
     config: JobConfig, target: Target, directory: Path, reporter: Reporter, cluster: "Cluster | None"
 ) -> None:
-    with RunFolder(directory, dump_toml(config)) as folder:
+    with RunFolder(directory, dump_toml(config, directory)) as folder:
         from mobinas.pipeline.context import Job
         from mobinas.runtime import checked_provider
         from mobinas.train.device import find_device
@@ -83,6 +89,19 @@ def _run(
             reporter.note(note)
         with _threads(config.threads), cluster.announced(config) if cluster else contextlib.nullcontext():
             _run_steps(job)
+
+
+def _may_start_workers(config: JobConfig) -> bool:
+    """Whether trainings may be spread over processes; tells without loading torch where no GPU is likely."""
+    if config.train.workers is not None:
+        return config.train.workers > 1
+    if config.device.startswith("cuda") or cores() == 1:
+        return False
+    if config.device == "cpu" or shutil.which("nvidia-smi") is None:
+        return True
+    from mobinas.train.device import find_device
+
+    return find_device(config.device).type == "cpu"
 
 
 def _check_names(config: JobConfig) -> None:
@@ -97,6 +116,12 @@ def _check_names(config: JobConfig) -> None:
     for name in config.train.baselines:
         if name not in BASELINES:
             raise ConfigError(f"unknown baseline '{name}' in train.baselines{did_you_mean(name, BASELINES)}")
+
+
+def _default_folder(data: str) -> Path:
+    """Of a link the folder that it leads to gives the name, unless a run has begun under the link's."""
+    begun = Path("runs") / _slug(data)
+    return begun if begun.exists() else Path("runs") / _slug(os.path.realpath(data))
 
 
 def _slug(data: str) -> str:
@@ -149,6 +174,7 @@ def _run_steps(job: "Job") -> None:
         contenders = choose_finalists(job, space, searched, splits, progress) + baselines
     with next(steps) as progress:
         modules = train_contenders(job, contenders, splits, progress)
+        contenders = tuple(contender for contender in contenders if contender.name in modules)
     with next(steps) as progress:
         bundles = export_contenders(job, contenders, modules, splits, progress)
     with next(steps) as progress:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from mobinas.errors import TrainingError
+from mobinas.processes import cores
 from mobinas.progress import Progress
 from mobinas.train import parallel
 from mobinas.train.splits import Part
@@ -25,11 +26,6 @@ _POLL_S = 0.5
 
 Work = Callable[[Any, str, Progress], None]
 KeyProgress = Callable[[str, int, int, str], None]
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker_count(asked: int | None, tasks: int, device: torch.device) -> int:

@@ -23,7 +23,7 @@ from mobinas.metrics.objective import Metric
 from mobinas.metrics.rank import kendall_tau, tau_interval
 from mobinas.nets.module import GraphModule
 from mobinas.nets.zero_cost import ZERO_COST
-from mobinas.pipeline.candidates import Candidates, judge_all
+from mobinas.pipeline.candidates import Candidates, judge_all, known_value
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.load import load, space_of, subset
 from mobinas.pipeline.run_folder import JOB_FILE, RunFolder
@@ -119,7 +119,7 @@ def proxy_check(
     """
     config = load_config(directory / JOB_FILE)
     reporter = reporter or SilentReporter()
-    with RunFolder(directory, dump_toml(config)) as folder:
+    with RunFolder(directory, dump_toml(config, directory)) as folder:
         if not folder.is_finished(ELASTIC):
             raise RunFolderError(f"{directory} has no trained supernet; run the job at least to its step 4")
         job = Job(config, folder, find_target(config.target), find_device(config.device), reporter)
@@ -203,7 +203,8 @@ def _judge(candidates: Candidates, file: str, progress: Progress) -> None:
         seed=candidates.seed,
     )
     module = GraphModule(lower(architecture), seed=candidates.seed)
-    found[TRUTH] = candidates.trained(module, architecture.resolution, progress).x
+    trained = candidates.trained(module, architecture.resolution, progress)
+    found[TRUTH] = known_value(architecture.name, trained).x
     candidates.keep(file, found)
 
 

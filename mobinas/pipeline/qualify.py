@@ -21,7 +21,7 @@ from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import Objective, trade_off
 from mobinas.metrics.result import SearchResult
-from mobinas.pipeline.candidates import Candidates, judge_all
+from mobinas.pipeline.candidates import Candidates, judge_all, known_value
 from mobinas.pipeline.cluster import ELASTIC_FILE, TUNED, Cluster
 from mobinas.pipeline.cluster_networks import each_network, files_for_workers
 from mobinas.pipeline.context import Contender, Job
@@ -54,7 +54,7 @@ def choose_finalists(
     n_chosen = max(section.qualifiers, n)
     if section.qualifying_epochs:
 
-        def tune(architectures: Sequence[Architecture], progress: Progress) -> dict[str, Value]:
+        def tune(architectures: Sequence[Architecture], progress: Progress) -> dict[str, Value | None]:
             return _tuned(job, space, architectures, splits, progress)
 
         first = shortlist(searched, max(n_chosen // 2, n))
@@ -71,7 +71,7 @@ def climbed(
     first: Sequence[Evaluation[Architecture]],
     n: int,
     batch: int,
-    tune: Callable[[Sequence[Architecture], Progress], Mapping[str, Value]],
+    tune: Callable[[Sequence[Architecture], Progress], Mapping[str, Value | None]],
     progress: Progress,
 ) -> tuple[Evaluation[Architecture], ...]:
     """Those that were trained for a moment, judged by that: some at once, others while they promise.
@@ -85,7 +85,7 @@ def climbed(
         progress: Told how many are trained.
     """
     inherited = {e.candidate.digest: e.values for e in searched.history if e.feasible}
-    tuned: dict[str, Value] = {}
+    tuned: dict[str, Value | None] = {}
     metric = searched.objectives[0].name
 
     def train_some(architectures: Sequence[Architecture]) -> None:
@@ -93,7 +93,8 @@ def climbed(
         tuned.update(tune(architectures, lambda k, _, text: progress(before + k, max(n, before + k), text)))
 
     def after_training(architecture: Architecture) -> dict[str, Value]:
-        return {**inherited[architecture.digest], metric: tuned[architecture.name]}
+        found = known_value(architecture.name, tuned[architecture.name])
+        return {**inherited[architecture.digest], metric: found}
 
     found = climb(
         [e.candidate for e in searched.history if e.feasible],
@@ -121,17 +122,20 @@ def tuned_accuracies(job: Job, searched: SearchResult[Architecture]) -> dict[str
     """By name, what judged the shortlist after its short training; empty where there was none."""
     names = [evaluation.candidate.name for evaluation in searched.history]
     files = {name: job.folder.path / _KEPT / f"{name}.json" for name in names}
-    return {name: _read(json.loads(file.read_text())).x for name, file in files.items() if file.exists()}
+    kept = {name: _read(json.loads(file.read_text())) for name, file in files.items() if file.exists()}
+    return {name: value.x for name, value in kept.items() if value is not None}
 
 
-def _read(kept: Any) -> Value:
+def _read(kept: Any) -> Value | None:
     """A kept finding; earlier versions kept an accuracy without its deviation."""
+    if kept is None:
+        return None
     return Value(kept, source="tuned") if isinstance(kept, float) else Value.from_json(kept)
 
 
 def _tuned(
     job: Job, space: SearchSpace, architectures: Sequence[Architecture], splits: Splits, progress: Progress
-) -> dict[str, Value]:
+) -> dict[str, Value | None]:
     if job.cluster is not None:
         return _by_workers(job, job.cluster, architectures, progress)
     candidates = shortlist_candidates(job.folder.path, job.config, space, architectures, splits)
@@ -163,7 +167,7 @@ def shortlist_candidates(
     return Candidates.of(directory, config, space, architectures, splits, training, gentle)
 
 
-def tuned_value(candidates: Candidates, name: str, progress: Progress) -> Value:
+def tuned_value(candidates: Candidates, name: str, progress: Progress) -> Value | None:
     """Tunes a network from inherited weights; what judges it on `select`."""
     architecture = candidates.by_name[name]
     subnet = candidates.supernet().subnet(architecture)
@@ -171,19 +175,21 @@ def tuned_value(candidates: Candidates, name: str, progress: Progress) -> Value:
 
 
 def _qualify(candidates: Candidates, file: str, progress: Progress) -> None:
-    candidates.keep(file, tuned_value(candidates, Path(file).stem, progress).to_json())
+    value = tuned_value(candidates, Path(file).stem, progress)
+    candidates.keep(file, None if value is None else value.to_json())
 
 
 def _by_workers(
     job: Job, cluster: Cluster, architectures: Sequence[Architecture], progress: Progress
-) -> dict[str, Value]:
+) -> dict[str, Value | None]:
     metric = job.config.search.metric
     files = {architecture.name: f"{_KEPT}/{architecture.name}.json" for architecture in architectures}
     if not all(map(job.folder.is_finished, files.values())):
         handed = _files_to_tune(job, architectures)
         found = each_network(cluster, "shortlist", list(files), TUNED, trade_off(metric)[0], handed, progress)
         for name, file in files.items():
-            write_atomic(job.folder.path / file, json.dumps(found[name].values[metric].to_json()) + "\n")
+            value = None if found[name].error else found[name].values[metric].to_json()
+            write_atomic(job.folder.path / file, json.dumps(value) + "\n")
             job.folder.finish(file)
     return {name: _read(json.loads((job.folder.path / file).read_text())) for name, file in files.items()}
 

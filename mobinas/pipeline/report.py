@@ -14,6 +14,7 @@ from mobinas.pipeline.confirm import FrozenFront, score_of
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.front_file import FRONT_FILE, FrontRow, write_front
 from mobinas.pipeline.train import training_losses
+from mobinas.places import short
 from mobinas.report.cells import draw_cell_picture
 from mobinas.report.classes import ClassesInfo, draw_recalls
 from mobinas.report.curves import draw_curves, training_panel
@@ -184,7 +185,7 @@ def _report(
     chosen = [(model.name, by_name[model.name].architecture) for model in front]
     genotypes = [(name, a.body.genotype) for name, a in chosen if a is not None]
     return ReportInfo(
-        title=f"{config.data} on {job.target.name}",
+        title=f"{short(config.data)} on {job.target.name}",
         tradeoff=TradeoffInfo(
             tuple(models),
             reference_s=config.reference_s,

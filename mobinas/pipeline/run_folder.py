@@ -14,9 +14,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from mobinas.config import JobConfig
+from mobinas.config import JobConfig, is_same_value, with_places
 from mobinas.errors import RunFolderError
-from mobinas.files import sha256_of, write_atomic
+from mobinas.files import read_text, sha256_of, write_atomic
 
 JOB_FILE = "job.toml"
 _INDEX = "artefacts.json"
@@ -108,8 +108,8 @@ class RunFolder:
                 )
             write_atomic(job, job_toml)
             return
-        before = job.read_text(encoding="utf-8")
-        changes = _changes(before, job_toml)
+        before = read_text(job)
+        changes = _changes(before, job_toml, self.path.absolute())
         sections = {section for section, _ in changes}
         closed = [change for change in changes if self._is_closed(change)]
         if closed and set(self._index) - set(_INPUTS):
@@ -176,10 +176,10 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _changes(before: str, now: str) -> dict[tuple[str, str], str]:
-    """By section and key, what differs between two jobs and matters to what they make."""
+def _changes(before: str, now: str, folder: Path) -> dict[tuple[str, str], str]:
+    """By section and key, what differs between two jobs of a folder and matters to what they make."""
     try:
-        old, new = (_flat(tomllib.loads(text)) for text in (before, now))
+        old, new = (_flat(with_places(tomllib.loads(text), folder)) for text in (before, now))
     except tomllib.TOMLDecodeError as error:
         raise RunFolderError(
             f"{JOB_FILE} in the run folder is torn ({error}); choose another --out"
@@ -190,7 +190,7 @@ def _changes(before: str, now: str) -> dict[tuple[str, str], str]:
     return {
         key: f"{'.'.join(filter(None, key))} was {old.get(key)!r} there, now {new.get(key)!r}"
         for key in sorted({*old, *new})
-        if key not in _SPEED_KEYS and old.get(key) != new.get(key)
+        if key not in _SPEED_KEYS and not is_same_value(key, old.get(key), new.get(key))
     }
 
 

@@ -2,24 +2,28 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from mobinas.arch.architecture import Task
 from mobinas.config import JobConfig
-from mobinas.errors import TrainingError
+from mobinas.errors import Diverged, TrainingError
 from mobinas.files import write_atomic
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.group import lead
 from mobinas.pipeline.load import task_of
-from mobinas.pipeline.process_pool import KeyProgress, PackedPart, cores, run_all, worker_count
+from mobinas.pipeline.process_pool import KeyProgress, PackedPart, run_all, worker_count
+from mobinas.processes import cores
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.device import find_device
+from mobinas.train.layout import NAMES
 from mobinas.train.loop import Recipe, TrainResult, seconds_per_epoch, train
 from mobinas.train.splits import Normalisation, Splits
 
@@ -71,18 +75,33 @@ def train_contenders(
     """Trains every network on weights + alphas; stored weights are loaded.
 
     Returns:
-        The trained networks by name, in evaluation mode.
+        The trained networks by name, in evaluation mode; those whose loss was not finite are left out.
+
+    Raises:
+        Diverged: That was the loss of every finalist.
     """
-    return _train_all(job, contenders, _plan(job, contenders, splits), splits, progress)
+    modules = _train_all(job, contenders, _plan(job, contenders, splits), splits, progress)
+    finalists = [contender.name for contender in contenders if not contender.is_baseline]
+    if modules.keys().isdisjoint(finalists):
+        raise Diverged(_failure(job, finalists[0]))
+    return modules
 
 
 def train_epochs(
     job: Job, contenders: Sequence[Contender], splits: Splits, progress: Progress
 ) -> dict[str, nn.Module]:
-    """As `train_contenders`, each for all of `train.epochs`, however long one takes."""
+    """As `train_contenders`, each for all of `train.epochs`, however long one takes.
+
+    Raises:
+        Diverged: The loss of one was not finite.
+    """
     names = [contender.name for contender in contenders]
     plan = _Plan(dict.fromkeys(names, job.config.train.epochs), dict.fromkeys(names, 1.0))
-    return _train_all(job, contenders, plan, splits, progress)
+    modules = _train_all(job, contenders, plan, splits, progress)
+    for name in names:
+        if name not in modules:
+            raise Diverged(_failure(job, name))
+    return modules
 
 
 def _train_all(
@@ -95,6 +114,7 @@ def _train_all(
         name
         for name in order
         if not all(map(job.folder.is_finished, (weights_file(name), history_file(name))))
+        and not job.folder.is_finished(failure_file(name))
     ]
     trainings = Trainings(
         job.folder.path,
@@ -113,10 +133,24 @@ def _train_all(
         progress(round(sum(shown.values())), total_s, f"{name} {text}")
 
     for name in _each_trained(job, trainings, missing, report):
-        job.folder.finish(history_file(name))
-        job.folder.finish(weights_file(name))
+        _finish(job, name)
         report(name, 1, 1, "trained")
-    return {name: _load(job, contender, splits) for name, contender in by_name.items()}
+    diverged = set(diverged_names(job))
+    return {
+        name: _load(job, contender, splits) for name, contender in by_name.items() if name not in diverged
+    }
+
+
+def _finish(job: Job, name: str) -> None:
+    """Declares what a training has left finished, and says what is unusual about it."""
+    if (job.folder.path / failure_file(name)).exists():
+        job.folder.finish(failure_file(name))
+        job.reporter.note(f"{name} is left out: {_failure(job, name)}")
+        return
+    job.folder.finish(history_file(name))
+    job.folder.finish(weights_file(name))
+    if _history(job, name).get("layout") == NAMES[torch.contiguous_format]:
+        job.reporter.note(f"{name} was trained in contiguous layout; its code does not take channels_last")
 
 
 def _each_trained(
@@ -132,11 +166,17 @@ def _each_trained(
 
 
 def train_one(trainings: Trainings, name: str, progress: Progress) -> None:
-    """Trains a network, and writes its weights and history."""
+    """Trains a network, and writes its weights and history; or why there are none, where its loss says so."""
     path = trainings.directory / weights_file(name)
     checkpoint = path.with_suffix(".checkpoint.pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    failure = trainings.directory / failure_file(name)
+    failure.unlink(missing_ok=True)
     module, result = lead(_trained, trainings, name, checkpoint, progress=progress)
+    if isinstance(result, str):
+        write_atomic(failure, json.dumps(result) + "\n")
+        checkpoint.unlink(missing_ok=True)
+        return
     history = asdict(result)
     del history["seconds"]
     write_atomic(trainings.directory / history_file(name), json.dumps(history) + "\n")
@@ -148,20 +188,23 @@ def train_one(trainings: Trainings, name: str, progress: Progress) -> None:
 
 def _trained(
     trainings: Trainings, name: str, checkpoint: Path, *, progress: Progress
-) -> tuple[nn.Module, TrainResult]:
+) -> tuple[nn.Module, TrainResult | str]:
     contender, config = trainings.contenders[name], trainings.config
     device = find_device(config.device)
     module = contender.build(trainings.task, config.seed).to(device)
-    result = train(
-        module,
-        trainings.training.part().to(device),
-        recipe_of(config, trainings.epochs[name]),
-        resolution=contender.resolution,
-        normalisation=trainings.normalisation,
-        seed=config.seed,
-        progress=progress,
-        checkpoint=checkpoint,
-    )
+    try:
+        result: TrainResult | str = train(
+            module,
+            trainings.training.part().to(device),
+            recipe_of(config, trainings.epochs[name]),
+            resolution=contender.resolution,
+            normalisation=trainings.normalisation,
+            seed=config.seed,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+    except Diverged as error:  # in every process of a group alike
+        result = str(error)
     return module, result
 
 
@@ -180,6 +223,32 @@ def weights_file(name: str) -> str:
 def history_file(name: str) -> str:
     """Of its losses, relative to the run folder."""
     return f"trained/{name}.json"
+
+
+def failure_file(name: str) -> str:
+    """Why a network has no weights, relative to the run folder."""
+    return f"trained/{name}.failed.json"
+
+
+def diverged_names(job: Job) -> list[str]:
+    """Networks whose loss was not finite."""
+    suffix = Path(failure_file("")).name
+    found = sorted(path.name.removesuffix(suffix) for path in job.folder.path.glob(f"trained/*{suffix}"))
+    return [name for name in found if job.folder.is_finished(failure_file(name))]
+
+
+def layout_words(job: Job, names: Sequence[str]) -> str:
+    """How many of these networks were trained in which memory layout."""
+    counts = Counter(_history(job, name).get("layout", NAMES[torch.channels_last]) for name in names)
+    return ", ".join(f"{layout} ({n} of {len(names)} networks)" for layout, n in sorted(counts.items()))
+
+
+def _failure(job: Job, name: str) -> str:
+    return str(json.loads((job.folder.path / failure_file(name)).read_text(encoding="utf-8")))
+
+
+def _history(job: Job, name: str) -> dict[str, Any]:
+    return dict(json.loads((job.folder.path / history_file(name)).read_text(encoding="utf-8")))
 
 
 def recipe_of(config: JobConfig, epochs: int) -> Recipe:
@@ -273,5 +342,4 @@ def allot_epochs(costs_s: Mapping[str, float], budget_s: float, most: int) -> di
 
 def training_losses(job: Job, name: str) -> tuple[float, ...]:
     """Mean loss of each epoch of a trained network."""
-    stored = json.loads((job.folder.path / history_file(name)).read_text(encoding="utf-8"))
-    return tuple(stored["losses"])
+    return tuple(_history(job, name)["losses"])

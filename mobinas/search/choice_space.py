@@ -11,15 +11,18 @@ from mobinas.arch.genotype import digest_of
 from mobinas.arch.space import Chooser
 from mobinas.errors import SearchError, did_you_mean
 from mobinas.metrics.evaluation import C
+from mobinas.search.options import label_of, labels_of, option_tuple, place_of
 
-Choice = str | int | float | bool | None
+# An option may be anything with a fixed text, see `mobinas.search.options`.
+Choice = Any
 
 
 class Space(Protocol[C]):
     """A search space: one generator that states every choice by name.
 
-    Choices may depend on earlier ones, but a name always comes with the same options. Options are strings,
-    numbers, booleans or None.
+    Choices may depend on earlier ones; a name that comes with other options beside some of them is a choice
+    of its own there. Options are strings, numbers, booleans or None, or other objects with a fixed text, such
+    as tuples, enums and classes.
     """
 
     def build(self, choose: Chooser, /) -> C:
@@ -39,7 +42,7 @@ class Choices(Mapping[str, Choice]):
     def __init__(self, chosen: Mapping[str, Choice]) -> None:
         """Takes a copy of the mapping."""
         self._chosen = dict(chosen)
-        self._digest = digest_of(sorted(self._chosen.items()))
+        self._digest = digest_of(sorted((name, label_of(one, name)) for name, one in self._chosen.items()))
 
     @property
     def digest(self) -> str:
@@ -75,7 +78,7 @@ class ChoiceSpace:
         choices: Name to options, each option once.
 
     Raises:
-        SearchError: No choice, no option, a repeated option, or one that is not plain data.
+        SearchError: No choice, no option, a repeated option, or one without a fixed text.
     """
 
     choices: Mapping[str, Sequence[Choice]]
@@ -85,20 +88,11 @@ class ChoiceSpace:
             raise SearchError("a ChoiceSpace is made of a mapping from name to options")
         if not self.choices:
             raise SearchError("a ChoiceSpace needs at least one choice")
-        for name, options in self.choices.items():
-            # A set has another order in every process.
-            if isinstance(options, str) or not isinstance(options, Sequence) or not options:
-                raise SearchError(f"choice '{name}' has options {options!r}; give a sequence of at least one")
-            if not all(option is None or isinstance(option, str | int | float) for option in options):
-                raise SearchError(
-                    f"choice '{name}' has an option that is not a string, number, boolean or None"
-                )
-            if not all(math.isfinite(option) for option in options if isinstance(option, float)):
-                raise SearchError(f"choice '{name}' has an option that is not finite")
-            if len(set(options)) != len(options):
-                raise SearchError(f"choice '{name}' repeats an option in {list(options)}")
         # Equal spaces have equal fingerprints, whatever kind of sequence they were given.
-        object.__setattr__(self, "choices", {name: tuple(options) for name, options in self.choices.items()})
+        found = {name: option_tuple(name, options) for name, options in self.choices.items()}
+        for name, options in found.items():
+            labels_of(name, options)
+        object.__setattr__(self, "choices", found)
 
     def build(self, choose: Chooser) -> Choices:
         """Makes one candidate, asking for every choice in order."""
@@ -114,7 +108,7 @@ class ChoiceSpace:
             if name not in self.choices:
                 raise SearchError(f"unknown choice '{name}'{did_you_mean(name, self.choices)}")
         for name, options in self.choices.items():
-            if name not in candidate or candidate[name] not in options:
+            if name not in candidate or place_of(candidate[name], options, name) is None:
                 raise SearchError(f"choice '{name}' must be one of {list(options)}")
         return {name: candidate[name] for name in self.choices}
 
@@ -167,4 +161,6 @@ def _enumerate(space: Space[C]) -> Iterator[tuple[C, dict[str, Any]]]:
 def fingerprint(space: Space[Any]) -> str:
     """64 hex digits that tell spaces apart, for the check that a stored study belongs to this one."""
     content: Any = asdict(space) if is_dataclass(space) else ""
+    if isinstance(space, ChoiceSpace):
+        content = {"choices": {name: labels_of(name, options) for name, options in space.choices.items()}}
     return digest_of([type(space).__name__, repr(content)])

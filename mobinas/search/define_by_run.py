@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from mobinas.arch.space import Chooser
 from mobinas.errors import Infeasible, SearchError
 from mobinas.search.choice_space import Choice, Choices
+from mobinas.search.options import labels_of, option_tuple, place_of
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -17,7 +18,7 @@ class DefinedTrial:
     """What a build function asks; each answer is one of finitely many options.
 
     A name may be asked again within a build, with the same options, and is then answered alike. Whether it is
-    asked may depend on earlier answers.
+    asked, and with which options, may depend on earlier answers.
     """
 
     def __init__(self, choose: Chooser) -> None:
@@ -30,16 +31,21 @@ class DefinedTrial:
         """One of the choices.
 
         Raises:
-            SearchError: No choice, or the name was asked with other options before.
+            SearchError: No choice, or this build asks for the name with two sets of options.
         """
-        options = tuple(choices)
-        if not options:
-            raise SearchError(f"choice '{name}' has no options; give at least one")
-        if self._options.setdefault(name, options) != options:
-            raise SearchError(f"choice '{name}' is asked with two sets of options; give each its own name")
+        options = option_tuple(name, choices)
+        labels_of(name, options)
         if name not in self.params:
+            self._options[name] = options
             self.params[name] = self._choose(name, options)
-        return self.params[name]
+        place = place_of(self.params[name], options, name)
+        if place is None or len(options) != len(self._options[name]):
+            first, second = list(self._options[name]), list(options)
+            raise SearchError(
+                f"choice '{name}' is asked with two sets of options in one build, {first} and {second}; "
+                "give each its own name"
+            )
+        return options[place]
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """A whole number from `low` to `high`: every `step`-th, or with `log` up to 17 with like ratios."""
@@ -121,11 +127,12 @@ def built(build: Callable[[DefinedTrial], T_co], choices: Choices) -> T_co:
     """
 
     def look_up(name: str, options: Sequence[Any], /) -> Any:
-        if name not in choices or choices[name] not in options:
+        place = place_of(choices[name], options, name) if name in choices else None
+        if place is None:
             raise SearchError(
                 f"the build function now asks for '{name}' from {list(options)}, which {choices.name} lacks; "
                 "let it depend on its trial alone"
             )
-        return choices[name]
+        return options[place]
 
     return build(DefinedTrial(look_up))

@@ -232,8 +232,8 @@ def _numbers(told: Mapping[str, "float | Value"]) -> Numbers:
 
 
 def looking_up(choices: Mapping[str, Any]) -> Callable[[str, Sequence[Any]], Any]:
-    """What became open by another choice takes its first option."""
-    return lambda name, options: choices.get(name, options[0])
+    """What became open by another choice, or has other options beside it, takes its first option."""
+    return lambda name, options: choices[name] if choices.get(name) in options else options[0]
 
 
 def single_changes(space: Space[Any], choices: Mapping[str, Any]) -> list[tuple[str, Any]]:

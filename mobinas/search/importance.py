@@ -21,6 +21,7 @@ from mobinas.errors import SearchError
 from mobinas.metrics.evaluation import C, Evaluation
 from mobinas.metrics.objective import Objective
 from mobinas.search.journal import quiet_optuna
+from mobinas.search.options import label_of
 
 Features = Callable[[C], Mapping[str, Any]]
 
@@ -77,7 +78,8 @@ def importances(
             f"{len(known)} evaluations tell '{objective.name}'; importances need at least {_LEAST}"
         )
     losses = [objective.loss(e[objective.name]) for e in known]
-    study = _study([dict(features(e.candidate)) for e in known])
+    told = [features(e.candidate) for e in known]
+    study = _study([{name: label_of(one, name) for name, one in some.items()} for some in told])
     weights = _weights(study, losses)
     rng = random.Random(seed)
     noise = [_weights(study, rng.sample(losses, len(losses))) for _ in range(shuffles)]

@@ -1,5 +1,7 @@
 """A search by several processes: this one proposes and records, workers evaluate."""
 
+import contextlib
+import importlib.util
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +17,7 @@ from mobinas.errors import SearchError
 from mobinas.functions import is_function_name
 from mobinas.metrics.evaluation import C
 from mobinas.metrics.objective import Objective
+from mobinas.processes import main_script
 from mobinas.progress import Progress
 from mobinas.search.artifacts import Files, digests_of, from_json, name_stored, to_json
 from mobinas.search.choice_space import Space, fingerprint
@@ -49,6 +52,18 @@ def function_name(evaluate: Callable[..., Any] | str) -> str:
             "like 'my_module:evaluate' or 'my_file.py:evaluate'"
         )
     return f"{module}:{name}"
+
+
+def is_of_main(evaluate: str) -> bool:
+    """Whether workers import the main script, where this function is."""
+    script, where = main_script(), evaluate.rpartition(":")[0]
+    if script is None:
+        return False
+    if not where.endswith(".py"):
+        with contextlib.suppress(ImportError, ValueError):
+            found = importlib.util.find_spec(where)
+            where = (found and found.origin) or ""
+    return Path(where).resolve() == script.resolve()
 
 
 def work_of(
@@ -153,8 +168,6 @@ class Lead(Generic[C]):
     def _turn(self, n_trials: int, late: bool, progress: Progress) -> bool:
         """One look at the study; tells whether all is done."""
         self.queue.look()
-        if text := self.queue.fatal():
-            raise SearchError(text)
         # So many may die of the candidates that are out, and of themselves.
         self.workers.check(self.tries * (self.record.count("pending") + len(self.workers)))
         if time.monotonic() - self._watched >= _WATCH_EVERY_S:
@@ -189,7 +202,7 @@ class Lead(Generic[C]):
             if proposal is None:
                 self._dry = True
             elif proposal.refused:
-                self.record.reject(proposal, self.bounds)
+                self.record.refuse(proposal, self.bounds)
             else:
                 self.record.reserve(proposal.trial, proposal.candidate, proposal.values)
                 wanted -= 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from mobinas.errors import SearchError
+from mobinas.processes import cores
 
 STORAGE_ENV = "MOBINAS_STORAGE"
 _LAST_WORDS = 2000
@@ -27,7 +28,7 @@ class LocalWorkers:
         """Starts them."""
         # The address may hold a password, which a command line would show to everyone.
         self._environment = {
-            **{"OMP_NUM_THREADS": str(max(1, _cores() // max(1, count)))},
+            **{"OMP_NUM_THREADS": str(max(1, cores() // max(1, count)))},
             **os.environ,
             STORAGE_ENV: address,
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
@@ -90,10 +91,6 @@ class LocalWorkers:
                 process.kill()
                 process.wait()
             said.close()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _last_line(said: IO[bytes]) -> str:

@@ -14,6 +14,7 @@ from mobinas.metrics.evaluation import C, Value
 from mobinas.search.choice_space import Space, enumerate_space, recorded
 from mobinas.search.constraints import Constraint, broken
 from mobinas.search.feasibility import looking_up, single_changes
+from mobinas.search.judging import UnusableAnswer
 from mobinas.search.record import FOUND_BEFORE, Record, derived_seed
 from mobinas.search.samplers import make_sampler
 
@@ -35,22 +36,25 @@ class Proposal(Generic[C]):
         trial: Not yet ended.
         candidate: Of the trial.
         values: Those known.
-        refused: Why it is known to be infeasible; empty where it is not.
+        refused: Why it is not to be evaluated: it is known to be infeasible, or has failed; else empty.
+        failed: Whether it has.
     """
 
     trial: Trial
     candidate: C
     values: Mapping[str, Value]
     refused: str
+    failed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Foreknown:
-    """Values, why they are infeasible, and how far beyond the constraints."""
+    """Values, why there is nothing to evaluate, how far beyond the constraints, and whether it failed."""
 
     values: Mapping[str, Value]
     refused: str = ""
     beyond: float = 0.0
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,8 @@ class Proposer(Generic[C]):
         space: Where candidates come from.
         record: What has ended.
         constraints: Bounds; candidates known to break them are avoided where draws are free.
-        known: What is known of a candidate before its evaluation, always the same; may raise Infeasible. None
-            where nothing is.
+        known: What is known of a candidate before its evaluation, always the same; may raise Infeasible or
+            UnusableAnswer. None where nothing is.
         sampler: A name of `make_sampler`.
         seed: Of all draws.
         start: Yields first candidates; each time, the first one not yet seen is taken.
@@ -97,7 +101,7 @@ class Proposer(Generic[C]):
             trial, candidate = self.record.ask(sampler)
             if candidate.digest not in self.record.digests:
                 known = self._look(candidate)
-                return Proposal(trial, candidate, known.values, known.refused)
+                return Proposal(trial, candidate, known.values, known.refused, known.failed)
             self.record.drop(trial)
         return self._drawn(self._anywhere(rng), number)
 
@@ -132,6 +136,8 @@ class Proposer(Generic[C]):
             values = self.known(candidate)
         except Infeasible as error:
             return _Foreknown({}, str(error) or "infeasible", math.inf)
+        except UnusableAnswer as error:
+            return _Foreknown({}, str(error), math.inf, failed=True)
         text = "; ".join(f"breaks {constraint}" for constraint in broken(self.constraints, values))
         return _Foreknown(values, text, _beyond(self.constraints, values))
 
@@ -153,7 +159,7 @@ class Proposer(Generic[C]):
         known, candidate, choices = best
         sampler = make_sampler(self.sampler, derived_seed(self.seed, number, "given"))
         trial, _ = self.record.ask(sampler, choices)
-        return Proposal(trial, candidate, known.values, known.refused)
+        return Proposal(trial, candidate, known.values, known.refused, known.failed)
 
     def _starts(self, rng: random.Random) -> Iterator[tuple[C, dict[str, Any]]]:
         for candidate in itertools.islice(self.start(rng) if self.start else (), _RANDOM_DRAWS):

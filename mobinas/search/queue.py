@@ -21,7 +21,6 @@ from mobinas.search.shared import WORKER_KEY, fail
 
 NUMBER_KEY = "mobinas:number"
 STATE_KEY = "mobinas:state"
-FATAL_KEY = "mobinas:fatal"
 GIVEN_BACK_KEY = "mobinas:given_back"
 _FORGIVEN_KEY = "mobinas:forgiven"
 _DESCRIPTION = (NUMBER_KEY, "mobinas:name", "mobinas:digest", VALUES_KEY)
@@ -93,7 +92,6 @@ class Queue:
         if retry_failed:
             self._forgive()
         self._next = len(self._by_number())
-        self._fresh = len(self._seen)
 
     def look(self) -> None:
         """Reads the study anew; all else tells what was seen then."""
@@ -135,13 +133,6 @@ class Queue:
         else:
             self.waiting += 1
         self._next += 1
-
-    def fatal(self) -> str:
-        """What ends the whole search, as a worker of this run has told it; empty if nothing does."""
-        for trial in self._seen[self._fresh :]:
-            if FATAL_KEY in trial.user_attrs:
-                return str(trial.user_attrs[FATAL_KEY])
-        return ""
 
     def settle(self, tries: int | None) -> list[tuple[int, FrozenTrial]]:
         """Puts again what was lost, and gives what has ended since the last call, by number.

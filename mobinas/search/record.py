@@ -20,6 +20,7 @@ from mobinas.search.choice_space import Space
 from mobinas.search.constraints import Constraint
 from mobinas.search.dashboard import with_list, without_list
 from mobinas.search.journal import new_study, quiet_optuna
+from mobinas.search.labelled_space import LabelledSpace
 
 if TYPE_CHECKING:
     from mobinas.search.proposals import Proposal
@@ -49,7 +50,8 @@ class Entry(Generic[C]):
     """One candidate of the record.
 
     Attributes:
-        kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation;
+        kind: ``evaluated``; ``rejected`` before its evaluation as infeasible; ``failed`` in its evaluation
+            or in what is asked before;
             ``pending`` while another process evaluates it.
         evaluation: Its values.
         params: The choices that differ from the only option.
@@ -102,7 +104,14 @@ class Directed(BaseSampler):
 
 
 class Record(Generic[C]):
-    """All entries of a search, kept in memory for the sampler and in a store for a resume."""
+    """All entries of a search, kept in memory for the sampler and in a store for a resume.
+
+    Attributes:
+        space: Whose choices are those of the trials.
+        objectives: The axes.
+        entries: In order.
+        digests: Of their candidates.
+    """
 
     def __init__(self, space: Space[C], objectives: tuple[Objective, ...], store: Store | None) -> None:
         """Reads what the store holds.
@@ -110,13 +119,14 @@ class Record(Generic[C]):
         Raises:
             SearchError: A stored trial is not of this search, or repeats another.
         """
-        self._space = space
+        self.space = LabelledSpace(space)
         self.objectives = objectives
         self._store = store
         self._study = new_study(objectives)
         self.entries: list[Entry[C]] = []
         self.digests: set[str] = set()
         for trial in store.trials() if store else ():
+            self.space.learn(trial.distributions)
             if trial.state.is_finished():
                 self._study.add_trial(without_list(trial))
             entry = self._entry(trial)
@@ -137,7 +147,7 @@ class Record(Generic[C]):
                 several = len(options) > 1
                 return trial.suggest_categorical(name, list(options)) if several else options[0]
 
-            return trial, self._space.build(suggest)
+            return trial, self.space.build(suggest)
 
     def drop(self, trial: Trial) -> None:
         """Ends a trial whose candidate is known already; no sampler learns from it."""
@@ -155,12 +165,19 @@ class Record(Generic[C]):
             frozen = self._study.tell(trial, xs)
         if self._store:
             self._store.add(with_list(frozen))
+        self.space.learn(frozen.distributions)
         self._note(Entry(kind, evaluation, frozen.params))
 
-    def reject(self, proposal: "Proposal[C]", constraints: Sequence[Constraint]) -> None:
-        """Ends the trial of a proposal that is known to be infeasible."""
-        evaluation = Evaluation(proposal.candidate, proposal.values, False, proposal.refused)
-        self.add(proposal.trial, "rejected", evaluation, constraints)
+    def refuse(self, proposal: "Proposal[C]", constraints: Sequence[Constraint]) -> None:
+        """Ends the trial of a proposal that is known to be infeasible, or of which nothing could be known.
+
+        Raises:
+            SearchError: Too many failed in a row.
+        """
+        kind: Kind = "failed" if proposal.failed else "rejected"
+        evaluation = Evaluation(proposal.candidate, proposal.values, proposal.failed, proposal.refused)
+        self.add(proposal.trial, kind, evaluation, constraints)
+        self.check_failures()
 
     def reserve(self, trial: Trial, candidate: C, known: Mapping[str, Value]) -> None:
         """Stores a trial as pending, for another process to evaluate."""
@@ -178,6 +195,7 @@ class Record(Generic[C]):
         self.drop(trial)
         if self._store:
             self._store.add(waiting)
+        self.space.learn(waiting.distributions)
         self._note(Entry("pending", evaluation, waiting.params))
 
     def settle(self, number: int, trial: FrozenTrial) -> Entry[C]:
@@ -196,7 +214,7 @@ class Record(Generic[C]):
         def stored(name: str, options: Sequence[Any]) -> Any:
             if len(options) == 1:
                 return options[0]
-            offered = trial.distributions[name]
+            offered = trial.distributions.get(name)
             if not isinstance(offered, CategoricalDistribution) or list(offered.choices) != list(options):
                 raise SearchError(
                     f"the stored study is of another space: '{name}' was not one of {list(options)} there; "
@@ -205,7 +223,7 @@ class Record(Generic[C]):
             return trial.params[name]
 
         try:
-            candidate = self._space.build(stored)
+            candidate = self.space.build(stored)
             kind: Kind = attrs["mobinas:kind"] if trial.state.is_finished() else "pending"
             values = values_of(trial)
             files = from_json(attrs.get("mobinas:files", ()))

@@ -10,22 +10,24 @@ So a rung that tells nothing holds nobody back, and one that tells all lets only
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
 import numpy as np
-import numpy.typing as npt
 
-from mobinas.errors import Infeasible, SearchError
-from mobinas.metrics.evaluation import C, CandidateT, Evaluation
+from mobinas.errors import ArtifactError, Infeasible, SearchError
+from mobinas.metrics.evaluation import C, CandidateT, Evaluation, Value, described
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.hypervolume import hypervolume
 from mobinas.metrics.objective import Objective, check_objectives
 from mobinas.metrics.rank import kendall_tau, tau_interval
 from mobinas.progress import Progress, silent
 from mobinas.search.finalists import finalists
-from mobinas.search.judging import Numbers, checked_values
+from mobinas.search.judging import Numbers, UnusableAnswer, checked_values
+from mobinas.search.record import FAILURES_IN_A_ROW
+from mobinas.search.regression import lower_ends
 
 Losses = tuple[float, ...]
 
@@ -86,6 +88,7 @@ class Climbed(Generic[CandidateT]):
         agreements: Of each rung below the top, for each objective.
         cost: Of all evaluations.
         finished: Whether no candidate was left that could enter the front; else the budget ended it.
+        failed: Candidates that failed on a rung and went no further, with the reason as their ``error``.
     """
 
     front: ParetoFront[CandidateT]
@@ -93,6 +96,7 @@ class Climbed(Generic[CandidateT]):
     agreements: tuple[Agreement, ...]
     cost: float
     finished: bool
+    failed: tuple[Evaluation[CandidateT], ...] = ()
 
 
 def climb(
@@ -111,6 +115,8 @@ def climb(
 ) -> Climbed[C]:
     """Evaluates all candidates on the lowest rung, and on the others those that could still enter the front.
 
+    A candidate whose evaluation raises, or tells what is no finite number, has failed and goes no further.
+
     Args:
         candidates: Distinct by digest.
         rungs: From the cheapest to the one that counts; at least two.
@@ -126,7 +132,7 @@ def climb(
         progress: Told after each evaluation above the lowest rung.
 
     Raises:
-        SearchError: Arguments that cannot be meant, or a rung that does not tell an objective.
+        SearchError: Arguments that cannot be meant, or five failing evaluations in a row.
     """
     axes = check_objectives(objectives)
     _check(candidates, rungs, first, pioneers, confidence)
@@ -144,6 +150,7 @@ def climb(
         ladder.agreements(seed),
         ladder.cost,
         finished,
+        tuple(ladder.failed),
     )
 
 
@@ -205,7 +212,9 @@ class _Ladder(Generic[C]):
         self._confidence = confidence
         self._budget = budget
         self._progress = progress
+        self.failed: list[Evaluation[C]] = []
         self._lifted = 0
+        self._in_a_row = 0
 
     def at(self, level: int) -> list[_Climber[C]]:
         """Those that came this far and may go on."""
@@ -229,17 +238,46 @@ class _Ladder(Generic[C]):
     def _evaluate(self, climber: _Climber[C], rung: Rung[C]) -> None:
         try:
             values = rung.evaluate(climber.candidate)
+            told = self._told(rung, values)
         except Infeasible:
             climber.alive = False
             return
-        for name in (*(axis.name for axis in self.axes), *self._also):
-            if name not in values:
-                raise SearchError(f"rung '{rung.name}' tells no '{name}'; return every objective")
-        told = checked_values(values, climber.candidate, self.axes)
+        except UnusableAnswer as error:
+            self._fail(climber, str(error), error)
+            return
+        except ArtifactError:
+            raise
+        except Exception as error:
+            self._fail(climber, traceback.format_exc(), error)
+            return
+        self._in_a_row = 0
         climber.seen.append(Evaluation(climber.candidate, told))
         if climber.level > 0:
             self._lifted += 1
             self._progress(self._lifted, self.top * len(self.climbers), climber.candidate.name)
+
+    def _told(self, rung: Rung[C], values: Numbers) -> dict[str, Value]:
+        if not isinstance(values, Mapping):
+            raise UnusableAnswer(f"rung '{rung.name}' returned {values!r:.80}; return a mapping to numbers")
+        for name in (*(axis.name for axis in self.axes), *self._also):
+            if name not in values:
+                raise UnusableAnswer(f"rung '{rung.name}' tells no '{name}'; return every objective")
+        told = checked_values(values, self.axes)
+        for name in self._also:
+            if told[name].x <= 0:
+                raise UnusableAnswer(f"'{name}' is {told[name].x:g}; it must be positive")
+        return told
+
+    def _fail(self, climber: _Climber[C], text: str, cause: Exception) -> None:
+        climber.alive = False
+        failed = Evaluation(climber.candidate, error=text)
+        self.failed.append(failed)
+        self._in_a_row += 1
+        if self._in_a_row >= FAILURES_IN_A_ROW:
+            raise SearchError(
+                f"{FAILURES_IN_A_ROW} evaluations in a row failed, the last of "
+                f"{described(climber.candidate)} with {failed.reason}"
+            ) from cause
 
     def evaluations(self, level: int) -> tuple[Evaluation[C], ...]:
         return tuple(c.seen[level] for c in self.climbers if c.level >= level)
@@ -314,39 +352,6 @@ class _Ladder(Generic[C]):
             for level, rung in enumerate(self.rungs[: self.top])
             for axis in self.axes
         )
-
-
-Array = npt.NDArray[np.float64]
-
-
-def lower_ends(x: Array, y: Array, at: Array, confidence: float) -> Array:
-    """Lower ends of the prediction intervals of a least-squares fit.
-
-    mean - t * s * sqrt(1 + 1/n + d' (X'X)^-1 d), d from the centre of x, with Student's t of n - rank - 1
-    degrees of freedom (Draper and Smith, Applied Regression Analysis, 3rd edition, section 5.2).
-
-    Args:
-        x: [n, variables], n at least 2 more than there are variables.
-        y: [n].
-        at: [m, variables], where to predict.
-        confidence: Of the two-sided interval.
-
-    Returns:
-        [m].
-    """
-    from scipy.stats import t
-
-    n, centre, scale = len(x), x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    inside, far = (x - centre) / scale, (at - centre) / scale
-    inverse = np.linalg.pinv(inside.T @ inside)
-    slopes = inverse @ inside.T @ (y - y.mean())
-    residuals = y - y.mean() - inside @ slopes
-    free = n - int(np.linalg.matrix_rank(inside)) - 1
-    s = math.sqrt(float((residuals**2).sum()) / free)
-    spread = np.sqrt(1 + 1 / n + np.einsum("mi,ij,mj->m", far, inverse, far))
-    ends: Array = y.mean() + far @ slopes - float(t.ppf((1 + confidence) / 2, free)) * s * spread
-    return ends
 
 
 def agreement(

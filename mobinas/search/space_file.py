@@ -1,5 +1,6 @@
 """Spaces as plain data, for workers that build candidates from choices."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ def space_to_json(space: Space[Any]) -> dict[str, Any]:
         SearchError: A space of another class than the two.
     """
     if isinstance(space, ChoiceSpace):
-        return {"choices": [[name, list(options)] for name, options in space.choices.items()]}
+        return {"choices": [[name, _to_json(name, options)] for name, options in space.choices.items()]}
     if isinstance(space, SearchSpace):
         return {"cells": asdict(space)}
     raise SearchError(
@@ -32,7 +33,7 @@ def space_from_json(data: Any) -> Space[Any]:
     """
     try:
         if "choices" in data:
-            return ChoiceSpace({name: tuple(options) for name, options in data["choices"]})
+            return ChoiceSpace({name: tuple(map(_option, options)) for name, options in data["choices"]})
         cells = data["cells"]
         return SearchSpace(
             Task(**cells["task"]),
@@ -45,3 +46,27 @@ def space_from_json(data: Any) -> Space[Any]:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SearchError(f"the study's space cannot be read ({error}); was it written by mobinas?") from None
+
+
+def _to_json(name: str, options: Sequence[Any]) -> list[Any]:
+    """Options as JSON: plain data, lists, and tuples of these as ``{"tuple": [...]}``."""
+    found: list[Any] = []
+    for option in options:
+        if isinstance(option, tuple) and not hasattr(option, "_fields"):
+            found.append({"tuple": _to_json(name, option)})
+        elif isinstance(option, list):
+            found.append(_to_json(name, option))
+        elif option is None or type(option) in (bool, int, float, str):
+            found.append(option)
+        else:
+            raise SearchError(
+                f"workers cannot be sent the option {option!r:.60} of choice '{name}'; "
+                "let the options be names, numbers or tuples, or use no workers"
+            )
+    return found
+
+
+def _option(data: Any) -> Any:
+    if isinstance(data, dict):
+        return tuple(map(_option, data["tuple"]))
+    return list(map(_option, data)) if isinstance(data, list) else data

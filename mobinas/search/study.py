@@ -2,28 +2,28 @@
 
 import random
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic
 
-from mobinas.errors import Infeasible, MobinasError, SearchError, did_you_mean
+from mobinas.errors import Infeasible, SearchError, did_you_mean
 from mobinas.functions import load_function
-from mobinas.metrics.evaluation import C, Evaluation, Value, described
+from mobinas.metrics.evaluation import C, Evaluation
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective, check_objectives
 from mobinas.metrics.result import SearchResult
+from mobinas.processes import check_main_guard
 from mobinas.progress import Progress, silent
 from mobinas.search.artifacts import Artifacts, Files, digests_of
 from mobinas.search.choice_space import Space, fingerprint
 from mobinas.search.constraints import BoundSpec, Constraint, parse_constraints, unmet
-from mobinas.search.feasibility import feasibility
 from mobinas.search.journal import STUDY_NAME, open_journal
-from mobinas.search.judging import Judge, Numbers, checked_values
-from mobinas.search.lead import TRIES, Lead, function_name, open_queue, work_of
+from mobinas.search.judging import Judge, Numbers
+from mobinas.search.lead import TRIES, Lead, function_name, is_of_main, open_queue, work_of
 from mobinas.search.local_workers import local_workers
+from mobinas.search.prefilter import Prefilter
 from mobinas.search.proposals import Proposal, Proposer
 from mobinas.search.record import Record, Store
 from mobinas.search.samplers import make_sampler
@@ -32,7 +32,6 @@ from mobinas.search.stopping import StopRule
 
 SCHEMA = 1
 SHARED_SCHEMA = "1, of workers"
-_DRAWS_BEFORE = 50
 # What it needs beside other samplers: benchmarks/front_search.py.
 DEFAULT_SAMPLER = "auto"
 DEFAULT_N_START = 24
@@ -70,8 +69,10 @@ def pareto_search(
     Args:
         space: A SearchSpace, a ChoiceSpace, or any object of the Space protocol.
         evaluate: Gets a candidate (an Architecture, or a mapping of choices) and returns the objectives
-            that `prefilter` has not told already, as numbers or Values; it may raise Infeasible. Or its
-            name, ``module:function`` or ``path/file.py:function``. Workers import it by that name, and
+            that `prefilter` has not told already, as numbers or Values; it may raise Infeasible. Where it
+            raises anything else, or one of its values is missing, unknown or no finite number, that candidate
+            has failed, with the reason in its evaluation's ``error``. Or the function's name,
+            ``module:function`` or ``path/file.py:function``. Workers import it by that name, and
             call its method `prepare`, if it has one, before they take candidates.
         objectives: The axes, any number of them.
         constraints: Name to bound, for example ``{"latency_s": "<= 0.008"}``; names of objectives, or of
@@ -105,9 +106,8 @@ def pareto_search(
         Front and history; `Artifacts(...).fetch` brings the files that evaluations attached.
 
     Raises:
-        SearchError: Settings that cannot be meant, values that are missing, unexpected or not finite, five
-            failing evaluations in a row, or a storage of another search or that another process searches
-            now. Its `result` is what was found until then.
+        SearchError: Settings that cannot be meant, five failing evaluations in a row, or a storage of another
+            search or that another process searches now. Its `result` is what was found until then.
         Infeasible: No feasible candidate was found; the text names the value nearest to the constraints, or
             the last reason.
         RunFolderError: The storage cannot be written.
@@ -131,7 +131,10 @@ def pareto_search(
     if files and place is None:
         raise SearchError("files for workers need a place: artifacts='FOLDER' or 's3://bucket/prefix'")
     where = (str(storage), study, count, tries, retry_failed)
-    return _with_workers(asked, function_name(evaluate), *where, *budget)
+    name = function_name(evaluate)
+    if is_of_main(name):
+        check_main_guard("pareto_search")
+    return _with_workers(asked, name, *where, *budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +170,12 @@ class _Asked(Generic[C]):
         """The search as far as the store holds it."""
         record = Record(self.space, self.axes, store)
         stop = None if self.stop_below is None else StopRule(self.stop_below, self.n_start)
-        search = _Search(self.space, self.axes, self.bounds, self.prefilter, record, stop)
-        search.check_beforehand(self.seed)
-        known = None if self.prefilter is None else search.known
+        search = _Search(self.axes, self.bounds, record, stop)
+        known = None if self.prefilter is None else Prefilter(self.prefilter, self.axes, self.bounds)
+        if known is not None and not record.entries:
+            known.check(self.space, self.seed)
         return search, Proposer(
-            self.space, record, self.bounds, known, self.sampler, self.seed, self.start, self.n_start
+            record.space, record, self.bounds, known, self.sampler, self.seed, self.start, self.n_start
         )
 
 
@@ -253,55 +257,10 @@ def _check_settings(
 
 @dataclass(frozen=True, slots=True)
 class _Search(Generic[C]):
-    space: Space[C]
     axes: tuple[Objective, ...]
     bounds: tuple[Constraint, ...]
-    prefilter: Callable[[C], Numbers] | None
     record: Record[C]
     stop: StopRule | None
-
-    def check_beforehand(self, seed: int) -> None:
-        """Raises Infeasible where what the prefilter tells leaves no candidate; only at the beginning."""
-        if self.prefilter is None or self.record.entries:
-            return
-        try:
-            told = self.known(self.space.build(lambda _name, options: options[0]))
-            bounds = {b.name: (b.relation, b.bound) for b in self.bounds if b.name in told}
-            if not bounds:
-                return
-
-            def known(many: Sequence[C]) -> list[Mapping[str, Value]]:
-                return [self.known(candidate) for candidate in many]
-
-            found = feasibility(self.space, known, bounds, seed=seed, draws=_DRAWS_BEFORE, ends=False)
-        except Infeasible:
-            return  # the prefilter's own; what it leaves of the space, the search finds out
-        found.check()
-
-    def known(self, candidate: C) -> Mapping[str, Value]:
-        """What the prefilter tells, checked; raises Infeasible where the prefilter does."""
-        if self.prefilter is None:
-            return {}
-        values = checked_values(self._told(self.prefilter, candidate), candidate, self.axes)
-        for bound in self.bounds:
-            if bound.name not in values and bound.name not in {axis.name for axis in self.axes}:
-                raise SearchError(
-                    f"constraint on '{bound.name}', which neither objectives nor prefilter tell"
-                    f"{did_you_mean(bound.name, values)}"
-                )
-        return values
-
-    def _told(self, prefilter: Callable[[C], Numbers], candidate: C) -> Numbers:
-        try:
-            told = prefilter(candidate)
-        except MobinasError:
-            raise
-        except Exception as error:
-            failed = Evaluation(candidate, error=traceback.format_exc())
-            raise SearchError(f"prefilter failed for {described(candidate)} with {failed.reason}") from error
-        if not isinstance(told, Mapping):
-            raise SearchError(f"prefilter returned {told!r:.80}; return a mapping from name to number")
-        return told
 
     def run(
         self,
@@ -323,9 +282,11 @@ class _Search(Generic[C]):
                 self._check_feasible()
                 return True
             if proposal.refused:
-                self.record.reject(proposal, self.bounds)
-                continue
-            self._evaluate(judge, proposal)
+                self.record.refuse(proposal, self.bounds)
+                if not proposal.failed:
+                    continue
+            else:
+                self._evaluate(judge, proposal)
             progress(done + 1, n_trials, proposal.candidate.name)
         return False
 

@@ -27,8 +27,9 @@ from mobinas.search.constraints import parse_constraints
 from mobinas.search.dashboard import show_constraints
 from mobinas.search.journal import quiet_optuna
 from mobinas.search.judging import Judge
+from mobinas.search.labelled_space import LabelledSpace
 from mobinas.search.parts import work_on_parts
-from mobinas.search.queue import FATAL_KEY, GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
+from mobinas.search.queue import GIVEN_BACK_KEY, NUMBER_KEY, STATE_KEY
 from mobinas.search.record import stamp, values_of
 from mobinas.search.shared import WORK_KEY, WORKER_KEY, Shared, Wait, opened, unsaid
 from mobinas.search.space_file import space_from_json
@@ -85,7 +86,7 @@ def work(
 
     Raises:
         SearchError: A storage that cannot be used or has no such study, a study of another version, or an
-            evaluate function that cannot be imported or answers what cannot be meant.
+            evaluate function that cannot be imported.
         ArtifactError: Files of the search cannot be read or written here.
     """
     wait = Wait(wait_s, say)
@@ -187,7 +188,7 @@ class _Worker(Generic[C]):
 
     @classmethod
     def of(cls, shared: Shared, study: Study, stored: Mapping[str, Any], files: Files) -> "_Worker[C]":
-        space = space_from_json(stored["space"])
+        space: Space[C] = space_from_json(stored["space"])
         if fingerprint(space) != stored["fingerprint"]:
             raise SearchError(f"study '{study.study_name}' has another space than this mobinas builds")
         evaluate = load_function(stored["evaluate"], SearchError)
@@ -200,7 +201,7 @@ class _Worker(Generic[C]):
             parse_constraints({name: tuple(bound) for name, bound in stored["constraints"].items()}),
             files,
         )
-        return cls(shared, study, space, judge)
+        return cls(shared, study, LabelledSpace(space), judge)
 
     def run(self, patience: _Patience) -> int:
         """Works until there is no more work."""
@@ -274,11 +275,6 @@ class _Worker(Generic[C]):
         except ArtifactError as error:
             self.fatal = error
             trial.set_user_attr(GIVEN_BACK_KEY, "this worker has no access to files")
-            raise _NotMine from None
-        except SearchError as error:
-            self.fatal = error
-            trial.set_user_attr(GIVEN_BACK_KEY, "its answer cannot be meant")
-            trial.set_user_attr(FATAL_KEY, str(error))
             raise _NotMine from None
         except KeyboardInterrupt:
             trial.set_user_attr(GIVEN_BACK_KEY, "stopped")

@@ -88,6 +88,11 @@ def find_target(spec: str) -> Target:
     return locate(spec)[0]
 
 
+def is_target_name(spec: str) -> bool:
+    """Whether this is the name of a target, built in or added."""
+    return spec in _names()
+
+
 def _names() -> list[str]:
     return [*_BUILT_IN, *sorted(path.parent.name for path in _targets().glob(f"*/{_SETTINGS}"))]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobinas.errors import TargetError, did_you_mean
-from mobinas.files import toml_value
+from mobinas.files import read_text, toml_value
 from mobinas.targets import FAKE_PROVIDER
 
 GraphOptimisation = Literal["none", "basic", "extended", "all"]
@@ -124,7 +124,7 @@ class Target:
             TargetError: The file is missing, not TOML, or breaks a rule; the text names the file.
         """
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            data = tomllib.loads(read_text(path))
         except OSError as error:
             raise TargetError(f"cannot read target file {path}: {error.strerror}") from error
         except ValueError as error:  # also text that is not UTF-8

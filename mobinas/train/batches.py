@@ -31,8 +31,9 @@ def check_batch_size(batch_size: int, sizes: Mapping[str, int]) -> None:
 
 
 def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Positions in random order, in batches whose sizes differ by at most one."""
-    return torch.randperm(n, generator=generator).tensor_split(max(1, round(n / batch_size)))
+    """Positions in random order, in batches whose sizes differ by at most one; of one image only if asked."""
+    most = n if batch_size == 1 else n // 2  # batch normalisation needs two
+    return torch.randperm(n, generator=generator).tensor_split(max(1, min(round(n / batch_size), most)))
 
 
 def endless_batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from mobinas.errors import TrainingError
+from mobinas.errors import Diverged, TrainingError
 from mobinas.memory import reused_memory
 from mobinas.train.checkpoint import load_state, save_state
 from mobinas.train.parallel import from_first, is_first
@@ -65,8 +65,8 @@ def run_epochs(
         checkpoint: Written after each epoch; where it exists the training goes on from it.
 
     Raises:
-        TrainingError: The loss was not finite again, memory ran out, or the checkpoint is of another
-            training.
+        Diverged: The loss was not finite again.
+        TrainingError: Memory ran out, or the checkpoint is of another training.
         RunFolderError: The checkpoint cannot be written.
     """
     if checkpoint is not None:
@@ -82,7 +82,7 @@ def run_epochs(
             if checkpoint is not None and is_first():
                 save_state(checkpoint, identity, training.state())
         elif training.scale < 1:
-            raise TrainingError(
+            raise Diverged(
                 f"{name}: the loss was not finite in epoch {training.epochs_done + 1}, also at half the "
                 f"learning rate of {learning_rate:g}; set learning_rate to {learning_rate / 10:g} or less, "
                 "and check the images"

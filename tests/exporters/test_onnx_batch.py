@@ -24,8 +24,9 @@ def traced(op: str, shape: Sequence[int], leading: int = TRACED_BATCH) -> onnx.M
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def test_a_flattening_runs_for_every_batch() -> None:
-    model = traced("Reshape", [TRACED_BATCH, 6])
+@pytest.mark.parametrize("size", [6, -1])
+def test_a_flattening_runs_for_every_batch(size: int) -> None:
+    model = traced("Reshape", [TRACED_BATCH, size])
     before = model.SerializeToString(deterministic=True)
     opened = open_batch(model)
     assert opened is not None
@@ -43,7 +44,7 @@ def test_a_flattening_runs_for_every_batch() -> None:
         traced("Expand", [TRACED_BATCH, 2, 3, 4]),
         traced("Reshape", [2 * TRACED_BATCH, 3]),
         traced("Reshape", [6, TRACED_BATCH]),
-        traced("Reshape", [TRACED_BATCH, -1]),
+        traced("Reshape", [TRACED_BATCH, -1, -1]),
         traced("Reshape", [TRACED_BATCH, 6], leading=4),
     ],
     ids=["expand", "merged with another axis", "not leading", "two open axes", "another batch"],

@@ -78,7 +78,9 @@ def test_fingerprints_tell_spaces_apart(a: object, b: object) -> None:
         ({"a": 3}, "has options 3; give a sequence"),
         ([("a", (1, 2))], "a mapping from name to options"),
         ({"a": (1, 1)}, "repeats an option"),
-        ({"a": ([1],)}, "not a string, number"),
+        ({"a": (object(),)}, "without a fixed text"),
+        ({"a": (lambda: 0, 1)}, "without a fixed text"),
+        ({"a": ((3, 3), (3, 3))}, "repeats an option"),
         ({"a": (float("nan"),)}, "not finite"),
     ],
 )

@@ -98,7 +98,8 @@ def test_numbers_come_from_grids() -> None:
 @pytest.mark.parametrize(
     ("ask", "text"),
     [
-        (lambda t: t.suggest_categorical("a", ()), "'a' has no options"),
+        (lambda t: t.suggest_categorical("a", ()), "'a' has options .*; give a sequence"),
+        (lambda t: t.suggest_categorical("a", {1, 2}), "'a' has options {1, 2}; give a sequence"),
         (lambda t: t.suggest_int("a", 3, 2), "from 3 to 2; it needs low <= high"),
         (lambda t: t.suggest_int("a", 0, 2, log=True), "needs 0 < low"),
         (lambda t: t.suggest_int("a", 0, 2, step=0), "step 0"),

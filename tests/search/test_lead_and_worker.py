@@ -94,8 +94,6 @@ def test_a_search_continues_however_it_ended(storage: str, monkeypatch: pytest.M
         late = search_on(timeout_s=1)
     assert 3 == len(early.history) <= len(late.history) < N
     assert set(digests(early)) <= set(digests(late))
-    with pytest.raises(SearchError, match="is nan"):
-        search_on(evaluate="worker_job:unfinite")
     with pytest.raises(SearchError, match="5 evaluations in a row failed"):
         search_on(evaluate="worker_job:failing")
     found, alone = search_on(), search()
@@ -166,9 +164,14 @@ def test_workers_that_die_before_any_candidate_end_the_search(
         search(tmp_path / "study", workers=1, tries=2, evaluate="torn_job:evaluate")
 
 
-def test_an_answer_that_cannot_be_meant_ends_the_search(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=r"'gain' of .* is nan; it must be a finite number"):
-        search(tmp_path / "study", workers=1, evaluate="worker_job:unfinite")
+def test_answers_that_cannot_be_meant_are_failures_of_their_candidates(tmp_path: Path) -> None:
+    found = search(tmp_path / "study", workers=1, evaluate="worker_job:sometimes_unfinite")
+    failed = [e for e in found.history if e.error]
+    assert {e.error for e in failed} == {"'gain' is nan; it must be a finite number"}
+    assert [e.candidate["x0"] for e in failed] == [3] * len(failed)
+    assert len(found.history) == N
+    with pytest.raises(SearchError, match=r"5 evaluations in a row failed.*'gain' is nan"):
+        search(tmp_path / "other", workers=1, evaluate="worker_job:unfinite")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.objective import Objective
 from mobinas.search.choice_space import Choices
-from mobinas.search.rungs import Rung, climb, lower_ends
+from mobinas.search.regression import lower_ends
+from mobinas.search.rungs import Rung, climb
 
 AXES = (Objective("accuracy", "maximize"), Objective("latency_s", "minimize", "s"))
 CORNER = {"accuracy": 0.0, "latency_s": 1.0}

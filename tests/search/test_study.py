@@ -139,20 +139,12 @@ def test_values_keep_their_source(tmp_path: Path) -> None:
         ({"constraints": {"latency_s": ("<=", "x")}}, "write it like"),
         ({"sampler": "nsg2"}, "unknown sampler 'nsg2'; did you mean 'nsga2'"),
         ({"n_trials": 0}, "n_trials is 0"),
-        ({"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}}, "'accuracy' of .* is nan"),
+        ({"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}}, "5 .* in a row failed.* is nan"),
         (
             {"evaluate": lambda c: {**answer(c), "accuracy": float("nan")}},
             r"\(a=\d, b=[\d.]+, c='[xy]', d='only'\)",
         ),
-        ({"evaluate": lambda c: {**answer(c), "accuracy": None}}, "must be a finite number"),
-        ({"evaluate": lambda _: {"accuracy": 1.0}}, "evaluate returned no 'latency_s'"),
-        ({"evaluate": lambda c: {**answer(c), "latncy": 1.0}}, "unknown objective 'latncy'; did you mean"),
         ({"prefilter": lambda _: {"params": float("inf")}}, "'params' of .* is inf"),
-        (
-            {"evaluate": lambda _: None},
-            "evaluate returned None; return a mapping like {'accuracy': ..., 'lat",
-        ),
-        ({"evaluate": lambda _: (1.0, 2.0)}, r"evaluate returned \(1.0, 2.0\); return a mapping"),
         ({"prefilter": lambda _: None}, "prefilter returned None; return a mapping"),
         ({"prefilter": lambda _: {}["x"]}, r"prefilter failed for \w+ \(a=.*\) with KeyError: 'x'"),
         ({"constraints": {"latency_s": 0.008}}, "'latency_s' is 0.008; write it like"),
@@ -166,7 +158,7 @@ def test_values_keep_their_source(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(change: dict[str, Any], text: str) -> None:
-    settings: dict[str, Any] = {"evaluate": answer, "objectives": AXES, "n_trials": 3}
+    settings: dict[str, Any] = {"evaluate": answer, "objectives": AXES, "n_trials": 5}
     with pytest.raises(SearchError, match=text) as error:
         pareto_search(SMALL, **{**settings, **change})
     assert "\n" not in str(error.value)
