@@ -20,6 +20,7 @@ from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.export import export_contenders
 from mobinas.pipeline.front import STUDY, accuracy_value, constraints_of
 from mobinas.pipeline.load import load
+from mobinas.pipeline.places import check_places
 from mobinas.pipeline.profile import check_same_device
 from mobinas.pipeline.report import write_results
 from mobinas.pipeline.run_folder import RunFolder
@@ -82,6 +83,7 @@ def search_family(
     config = _config(data, target, seed, max_latency_s, search, recipe or Recipe(epochs=15), rounds)
     device, found = find_device(config.device), find_target(target)
     with RunFolder(Path(out), dump_toml(config), open_until=_OPEN_UNTIL) as folder:
+        check_places(folder.path)
         job = Job(config, folder, found, device, SilentReporter())
         check_same_device(job)
         work = _Work(build, job, load(job))

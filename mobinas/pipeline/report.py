@@ -23,6 +23,7 @@ from mobinas.report.tradeoff import TradeoffInfo, draw_tradeoff
 from mobinas.report.why import draw_why
 from predictors.runners import runner_for
 
+REPORT_FILE = "report.html"
 _PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "numpy")
 
 
@@ -48,7 +49,7 @@ def write_results(
     )
     info = _report(job, models, frozen, by_name, background)
     _draw(job, info)
-    write_report(info, job.folder.path / "report.html")
+    write_report(info, job.folder.path / REPORT_FILE)
     # The table comes last: where it stands, the run is finished.
     write_front(job.folder.path / FRONT_FILE, rows)
 

@@ -5,13 +5,14 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mobinas.content import alike
 from mobinas.errors import MeasurementError
-from mobinas.files import write_atomic
+from mobinas.files import check_ours, write_atomic
 from mobinas.targets import read_bindings
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
@@ -40,15 +41,16 @@ def write_kit(path: Path, models: Sequence[ModelFile], target: Target, plan: Mea
     """Writes one zip with the worker, the models and how to run them.
 
     Args:
-        path: The zip; replaced.
+        path: The zip; an older kit is replaced.
         models: What to measure.
         target: Under which settings.
         plan: How long and how often.
 
     Raises:
         MeasurementError: A model is missing, or keeps weights in files beside it.
-        RunFolderError: The zip cannot be written.
+        RunFolderError: The zip cannot be written, or something else lies there.
     """
+    check_kit_place(path)
     reference = reference_model().SerializeToString(deterministic=True)
     sent = [model.content() for model in models]
     asked = [Model(model.name, data, model.bindings) for model, data in zip(models, sent, strict=True)]
@@ -58,11 +60,25 @@ def write_kit(path: Path, models: Sequence[ModelFile], target: Target, plan: Mea
         _REQUEST: b"".join([line, reference, *sent]),
         _README: _INSTRUCTIONS.format(n=len(models), name=target.name).encode(),
     }
+    write_atomic(path, _zipped(contents))
+
+
+def check_kit_place(path: Path) -> None:
+    """Refuses a path where something other than a kit lies.
+
+    Raises:
+        RunFolderError: The text says what is there.
+    """
+    known = _zipped(dict.fromkeys((_WORKER, _REQUEST, _README), b""))
+    check_ours(path, lambda real: alike(real, known), "a kit", "choose another --out")
+
+
+def _zipped(contents: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in contents.items():
             archive.writestr(zipfile.ZipInfo(name, _ALWAYS), data)
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile], list[Measurement]]:

@@ -125,10 +125,12 @@ def test_a_failing_replacement_puts_the_older_bundle_back(
 
 
 def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
-    draft = tmp_path / ".m.draft-abc"
-    draft.mkdir()
-    (draft / "model.onnx").write_bytes(b"half")
-    other = tmp_path / ".other.draft-abc"
+    export(tmp_path / "m")
+    draft = tmp_path / ".m.draft-abcd_123"
+    shutil.copytree(tmp_path / "m", draft)
+    shutil.copytree(tmp_path / "m", draft / "old")
+    (draft / ".model.onnx.abcdefgh.tmp").write_bytes(b"half")
+    other = tmp_path / ".other.draft-abcd_123"
     other.mkdir()
     export(tmp_path / "m")
     assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "m"]
