@@ -28,7 +28,6 @@ _MANIFEST_START = b'{\n  "schema": '
 _MANIFEST_KEYS = {"schema", "name", "format", "model", "parity", "files"}
 # In a draft, the bundle that is being replaced.
 _OLD = "old"
-_HEAD_BYTES = 64
 _PACKAGES = ("mobinas", "torch", "onnx", "onnxruntime")
 
 
@@ -274,7 +273,7 @@ def _is_foreign(path: Path, file_name: str, files: Mapping[str, Any]) -> bool:
     if listed is not None and sha256_of(path) == listed["sha256"]:
         return False
     if path.name == file_name or listed is not None:  # perhaps torn
-        return path.stat().st_size > 0 and not is_our_onnx(path.read_bytes()[:_HEAD_BYTES])
+        return path.stat().st_size > 0 and not is_our_onnx(path)
     return not is_leftover(path)
 
 

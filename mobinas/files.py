@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from mobinas.content import alike, begins_like, described
+from mobinas.content import alike, begins_like, described, is_cut_json
 from mobinas.errors import MobinasError, RunFolderError
 
 _MOST_LINKS = 40
@@ -43,15 +43,15 @@ def real_file(
         error: What is raised.
 
     Raises:
-        MobinasError: A folder, a device, a pipe, a link to nothing, a read-only file, or no folder to write
-            it in; of the class that was given.
+        MobinasError: A folder, a device, a pipe, a link to nothing, or no folder to write it in; of the
+            class that was given.
     """
     real = path
     with _explained(path, error):
         for _ in range(_MOST_LINKS):
             real = real.parent.resolve() / real.name
             if real.is_relative_to(_OUTPUTS):
-                raise error(f"{path} is no plain file; {ask}")
+                raise error(f"cannot write {path}: it is no plain file; {ask}")
             if not real.is_symlink():
                 break
             real = real.parent / real.readlink()
@@ -62,10 +62,8 @@ def real_file(
             problem = f"is a link to {real}, which does not exist" if path.is_symlink() else problem
         else:
             problem = next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), None)
-            if problem is None and not found.st_mode & 0o222:
-                problem = "is read-only"
     if problem is not None:
-        raise error(f"{path} {problem}; {ask}")
+        raise error(f"cannot write {path}: it {problem}; {ask}")
     return real
 
 
@@ -152,7 +150,10 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
 
 def _check_replaceable(path: Path, content: bytes | str, is_ours: Callable[[Path], bool] | None) -> Path:
     data = content.encode() if isinstance(content, str) else content
-    return check_ours(path, is_ours or (lambda real: alike(real, data)))
+    real = check_ours(path, is_ours or (lambda real: alike(real, data)))
+    if (found := _stat(real)) is not None and not found.st_mode & 0o222:
+        raise RunFolderError(f"cannot write {path}: it is read-only; choose another path")
+    return real
 
 
 def _replace(path: Path, content: bytes | str) -> None:
@@ -294,8 +295,9 @@ class LineLog:
                 return False
             file.seek(last_line_start(file))
             last = file.read().removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
-        spaceless = last.replace(b" ", b"")
-        return self._is_line(last) or begins_like(spaceless, b'{"' + self.key.encode() + b'":')
+        if self._is_line(last) or (whole and last.startswith(b"{") and is_cut_json(last)):
+            return True
+        return begins_like(last.replace(b" ", b""), b'{"' + self.key.encode() + b'":')
 
     def _is_line(self, line: bytes) -> bool:
         return _is_object(line) and self.key in json.loads(line.decode())

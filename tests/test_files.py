@@ -16,10 +16,10 @@ LOG = LineLog("a log of tests", "n")
 
 def test_write_atomic_makes_folders_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.json"
-    write_atomic(path, "ä\r\n")
-    assert path.read_bytes() == "ä\r\n".encode()
-    write_atomic(path, b"\x00new")
-    assert path.read_bytes() == b"\x00new"
+    write_atomic(path, '"ä"\r\n')
+    assert path.read_bytes() == '"ä"\r\n'.encode()
+    write_atomic(path, b'"new"')
+    assert path.read_bytes() == b'"new"'
     assert [p.name for p in path.parent.iterdir()] == ["b.json"]
 
 
@@ -35,16 +35,16 @@ def test_a_full_disk_leaves_the_old_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     path = tmp_path / "f.json"
-    write_atomic(path, "old")
+    write_atomic(path, "[0]")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os if call == "fsync" else Path, call, full)
     with pytest.raises(RunFolderError, match=r"f\.json: No space left on device; free some space"):
-        write_atomic(path, "new")
+        write_atomic(path, "[1]")
     monkeypatch.undo()
-    assert path.read_text() == "old"
+    assert path.read_text() == "[0]"
     assert list(tmp_path.iterdir()) == [path]
 
 

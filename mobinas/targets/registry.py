@@ -54,9 +54,13 @@ def add_target(target: Target) -> Path:
     if target.name in _BUILT_IN or os.path.lexists(path):
         where = "built in" if target.name in _BUILT_IN else f"in {path}"
         raise TargetError(f"there is a target '{target.name}' already ({where}); choose another name")
-    if os.path.lexists(folder) and not (folder.is_dir() and all(map(is_leftover, folder.iterdir()))):
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise TargetError(f"{folder} is no folder; choose another name, or another {_HOME_VARIABLE}")
+    others = [one.name for one in folder.iterdir() if not is_leftover(one)] if folder.is_dir() else []
+    if others:
         raise TargetError(
-            f"{folder} holds something other than a target; choose another name, or another {_HOME_VARIABLE}"
+            f"{folder} holds something other than a target ({min(others)}); choose another name, or another "
+            f"{_HOME_VARIABLE}"
         )
     write_atomic(path, target.to_toml())
     return path
