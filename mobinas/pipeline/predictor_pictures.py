@@ -60,6 +60,7 @@ def write_pictures(predictor: LatencyPredictor, space: SearchSpace, folder: Path
     Raises:
         RunFolderError: The folder cannot be written, or holds other files of these names.
     """
+    check_pictures(folder)
     paths = folder / PREDICTOR_PICTURE, folder / COSTS_PICTURE
     drawn = draw_predictor(predictor_info(predictor)), draw_primitives(primitives_info(predictor, space))
     write_together({path: png(axes) for path, axes in zip(paths, drawn, strict=True)})

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 
 from mobinas.content import begins_like, described
 from mobinas.errors import RunFolderError, SearchError
-from mobinas.files import last_line_start, make_folder, mend_end, real_file
+from mobinas.files import make_folder, mend_end, real_file
 from mobinas.locks import check_lock, open_lock
 from mobinas.metrics.objective import Objective
 
@@ -82,7 +82,7 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def journal_state(path: Path, study: str | None = None) -> Literal["ours", "free", "foreign"]:
+def journal_state(path: Path, study: str | None = None) -> Literal["ours", "free", "foreign", "damaged"]:
     """Tells from a plain file's content whose journal it is.
 
     A search names itself in the second or third line, and no trial comes before that. So a file is free where
@@ -92,24 +92,25 @@ def journal_state(path: Path, study: str | None = None) -> Literal["ours", "free
         path: The file.
         study: A study of another name makes the file foreign, unless a search has named itself.
     """
-    free = True
+    named, free = False, True
     with path.open("rb") as file:
-        start = last_line_start(file)
-        last = file.seek(start) == start and file.read().removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
-        if last and _operation(last) is None and not begins_like(last, _LINE_START):
-            return "foreign"
-        file.seek(0)
-        for line in file:
-            line = line.removeprefix(b"\xef\xbb\xbf")
+        for number, line in enumerate(file):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
+            whole = line.endswith(b"\n")
+            if named:
+                if not _looks_whole(line) and (whole or not begins_like(line.rstrip(b"\0"), _LINE_START)):
+                    return "damaged"
+                continue
             operation = _operation(line)
             if operation is None:
-                return (
-                    "foreign" if line.endswith(b"\n") or not _may_begin(line, study) or not free else "free"
-                )
-            if _names_a_search(operation):
-                return "ours"
+                return "free" if free and not whole and _may_begin(line, study) else "foreign"
+            named = _names_a_search(operation)
             free = free and _precedes_the_name(operation, study)
-    return "free" if free else "foreign"
+    return "ours" if named else "free" if free else "foreign"
+
+
+def _looks_whole(line: bytes) -> bool:
+    return line.startswith(_LINE_START) and line.rstrip().endswith(b"}")
 
 
 def _operation(line: bytes) -> dict[str, Any] | None:
@@ -133,9 +134,11 @@ def _precedes_the_name(operation: Mapping[str, Any], study: str | None) -> bool:
 
 
 def _may_begin(torn: bytes, study: str | None) -> bool:
-    """Whether this may be half of the line that makes the study."""
+    """Whether this may be half of a line that precedes the name of a search, or is it."""
     head, _, name = torn.rstrip(b"\0").partition(b'"study_name":"')
-    return begins_like(head, _LINE_START) and (
+    early = (JournalOperation.CREATE_STUDY, JournalOperation.SET_STUDY_USER_ATTR)
+    starts = [b"%s%d," % (_LINE_START, code) for code in (*early, JournalOperation.SET_STUDY_SYSTEM_ATTR)]
+    return any(begins_like(head, start) for start in starts) and (
         study is None or begins_like(name, json.dumps(study).encode()[1:] + b",")
     )
 
@@ -166,7 +169,13 @@ def check_journal(path: Path, study: str | None) -> Path:
         raise SearchError(f"storage {path} is a folder; name a file in it")
     real = real_file(path, _ASK, SearchError)
     with reading(path):
-        if real.exists() and journal_state(real, study) == "foreign":
+        state = journal_state(real, study) if real.exists() else "free"
+        if state == "damaged":
+            raise SearchError(
+                f"storage {path} is not a readable Optuna journal, for it holds more than a search has written; "
+                f"it was left as it is, {_ASK}"
+            )
+        if state == "foreign":
             names = _studies_in(real)
             what = f"an Optuna journal ({', '.join(names)}) that was not begun by pareto_search"
             what = what if names else f"{described(real)}, not a readable Optuna journal"

@@ -95,7 +95,7 @@ def state(path: Path) -> None:
 
 def weights(path: Path) -> None:
     buffer = io.BytesIO()
-    torch.save(torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8)).state_dict(), buffer)
+    torch.save(torch.nn.Sequential(torch.nn.BatchNorm1d(8), torch.nn.BatchNorm1d(4)).state_dict(), buffer)
     write_atomic(path, buffer.getvalue())
 
 
@@ -142,7 +142,7 @@ def test_a_cut_state_is_none(tmp_path: Path) -> None:
 def test_marks_outlast_a_cut(tmp_path: Path) -> None:
     path, architecture = tmp_path / "one", sample(0)
     module, size = GraphModule(lower(architecture), seed=0), architecture.resolution
-    images = torch.zeros(2, architecture.task.channels, size, size)
+    images = torch.zeros(2, architecture.task.in_channels, size, size)
     bundle = export_bundle(module, tmp_path / "m", name="m", images=images)
     page = b'<!doctype html>\n<html lang="en"><head><title>digits - MOBINAS report</title></head>'
     for whole, is_ours in (
