@@ -172,8 +172,8 @@ def check_journal(path: Path, study: str | None) -> Path:
         state = journal_state(real, study) if real.exists() else "free"
         if state == "damaged":
             raise SearchError(
-                f"storage {path} is not a readable Optuna journal, for it holds more than a search writes; it "
-                f"was left as it is, {_ASK}"
+                f"storage {path} is not a readable Optuna journal, for it holds more than a search writes; "
+                f"it was left as it is, {_ASK}"
             )
         if state == "foreign":
             names = _studies_in(real)

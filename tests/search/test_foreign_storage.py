@@ -111,7 +111,7 @@ def test_what_no_search_has_written_is_not_cut(tmp_path: Path, note: str) -> Non
     with (tmp_path / "study").open("a") as file:
         file.write(note)
     before = foreign.snapshot(tmp_path)
-    with pytest.raises(SearchError, match=r"not a readable Optuna journal, .* was left as it is"):
+    with pytest.raises(SearchError, match=r"not a readable Optuna journal, .* it was left as it is"):
         search(tmp_path / "study", 4)
     assert foreign.snapshot(tmp_path) == before
 
