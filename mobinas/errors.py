@@ -12,7 +12,7 @@ MobinasError
 │   └── ArtifactError    a file of a search that cannot be stored, read or trusted
 ├── TrainingError        a loss that is not finite, or no room for the network
 ├── ExportError          a file whose outputs differ, or a format that cannot hold the model
-└── RunFolderError       a folder of another job, in use, or torn
+└── RunFolderError       a folder or file that is another's, in use, or torn
 """
 
 import difflib
@@ -78,7 +78,7 @@ class ExportError(MobinasError):
 
 
 class RunFolderError(MobinasError):
-    """A run folder of another job, in use by another process, or torn."""
+    """A run folder of another job, a file that is not ours, one in use by another process, or a torn one."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

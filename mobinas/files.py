@@ -29,6 +29,7 @@ _KINDS = (
     (stat.S_ISLNK, "is a link that leads in a circle"),
 )
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
+_OF_DESKTOPS = (".DS_Store", "Thumbs.db", "desktop.ini")
 _OUTPUTS = Path("/proc")  # where /dev/stdout and its like lead to
 
 
@@ -175,8 +176,9 @@ def _replace(path: Path, content: bytes | str) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file may be what `write_atomic` leaves where it is killed."""
-    return _LEFTOVER.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+    """Whether a file may be what `write_atomic` leaves where it is killed, or what a desktop leaves."""
+    named = path.name in _OF_DESKTOPS or _LEFTOVER.fullmatch(path.name) is not None
+    return named and path.is_file() and not path.is_symlink()
 
 
 def make_folder(path: Path) -> None:

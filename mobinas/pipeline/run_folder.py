@@ -17,7 +17,7 @@ from typing import Any
 from mobinas.config import JobConfig
 from mobinas.content import is_cut_json, is_our_state
 from mobinas.errors import RunFolderError
-from mobinas.files import check_ours, make_folder, remove_ours, sha256_of, write_atomic
+from mobinas.files import check_ours, is_leftover, make_folder, remove_ours, sha256_of, write_atomic
 from mobinas.locks import check_lock, open_lock
 
 JOB_FILE = "job.toml"
@@ -175,7 +175,7 @@ def _check_claimable(path: Path) -> None:
         RunFolderError: The text names what is there.
     """
     try:
-        there = sorted(one.name for one in path.iterdir()) if path.exists() else []
+        there = sorted(p.name for p in path.iterdir() if not is_leftover(p)) if path.exists() else []
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror}; {_ASK}") from error
     check_lock(path / _LOCK, _is_owner)

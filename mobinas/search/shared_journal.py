@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial
 
 from mobinas.errors import RunFolderError, SearchError
-from mobinas.files import make_folder
+from mobinas.files import is_leftover, make_folder
 from mobinas.locks import check_lock
 from mobinas.search.journal import FileLock, check_journal, file_lock, mend_journal, reading
 from mobinas.search.shared import WORKER_KEY, fail
@@ -92,7 +92,8 @@ def _locks_folder(journal: Path) -> Path:
     folder = journal.with_name(journal.name + ".locks")
     if folder.is_dir() and not folder.is_symlink():
         for lock in folder.iterdir():
-            check_lock(lock)
+            if not is_leftover(lock):
+                check_lock(lock)
     elif os.path.lexists(folder):
         raise RunFolderError(f"{folder} is no folder of locks; it was left as it is, choose another storage")
     return folder

@@ -68,6 +68,7 @@ def test_the_same_network_gives_the_same_file(tmp_path: Path) -> None:
 
 def test_a_newer_bundle_takes_the_place_of_an_older(tmp_path: Path) -> None:
     old = export(tmp_path / "m")
+    (tmp_path / "m" / ".DS_Store").write_bytes(b"of a desktop")
     new = export(tmp_path / "m", network(seed=1))
     assert new.model_sha256 != old.model_sha256
     assert ExportBundle.load(tmp_path / "m") == new
