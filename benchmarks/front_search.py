@@ -22,6 +22,7 @@ least lower end is, too, never even in part.
 """
 
 import argparse
+import io
 import json
 import random
 import statistics
@@ -38,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 from front_tables import Table
 
+from mobinas.files import write_atomic
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.hypervolume import hypervolume, non_dominated
 from mobinas.search.choice_space import Choices
@@ -102,7 +104,7 @@ def main() -> None:
         for curve in pool.map(run, work):
             curves.append(curve)
             if options.out:
-                options.out.write_text(json.dumps([as_json(c) for c in curves]))
+                write_atomic(options.out, json.dumps([as_json(c) for c in curves]))
     for table in tables:
         print_table(table, [c for c in curves if c.table == table.name])
     print_summary(curves, options.tables)
@@ -343,7 +345,9 @@ def draw(curves: Sequence[Curve], tables: Iterable[str], path: Path) -> None:
         axes.axhline(GOAL, color="grey", linewidth=0.8, linestyle="--")
         axes.set(title=table, xlabel="evaluations", ylabel="share of the true hypervolume", ylim=(0.6, 1.0))
     axes.legend()
-    figure.savefig(path, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": "MOBINAS"})
+    write_atomic(path, buffer.getvalue())
 
 
 def as_json(curve: Curve) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from front_search import mean_interval
 
 from mobinas.arch.architecture import Architecture
 from mobinas.config import dump_toml, load_config
+from mobinas.files import write_atomic
 from mobinas.metrics.hypervolume import hypervolume
 from mobinas.metrics.result import SearchResult
 from mobinas.pipeline.context import Job
@@ -75,7 +76,7 @@ def main() -> None:
             losses = [list(e.losses(result.objectives)) for e in result.history]
             found.append(Searched(sampler, seed, losses, cpu_s))
             if options.out:
-                options.out.write_text(json.dumps([asdict(row) for row in found]))
+                write_atomic(options.out, json.dumps([asdict(row) for row in found]))
     print_table([row for row in found if row.sampler in options.samplers])
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
 from mobinas.config import load_config
+from mobinas.files import write_atomic
 from mobinas.graph.lowering import lower
 from mobinas.metrics.rank import kendall_tau
 from mobinas.nets.module import GraphModule
@@ -79,7 +80,7 @@ def main() -> None:
         found.append({**cheap, TRUTH: statistics.mean(accuracies)})
         print(f"  {architecture.name}: inherited {cheap[INHERITED]:.3f}, trained {accuracies}", flush=True)
     if options.write:
-        options.write.write_text(json.dumps({"found": found, "by_seed": by_seed}, indent=1) + "\n")
+        write_atomic(options.write, json.dumps({"found": found, "by_seed": by_seed}, indent=1) + "\n")
     print(f"{len(found)} architectures of {options.job}, {steps} elastic steps")
     print(f"{statistics.median(judge_s):.2f} s for all judgements of one")
     print(compare(found).table())

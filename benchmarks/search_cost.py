@@ -28,6 +28,8 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from mobinas.files import write_atomic
+
 COLLAPSED = 2
 
 
@@ -84,7 +86,7 @@ def main() -> None:
     if options.write:
         raw = {name: [asdict(one) for one in found] for name, found in rows.items()}
         record = {"made_by": f"benchmarks/search_cost.py --seeds {options.seeds}", "machine": machine()}
-        options.write.write_text(json.dumps({**record, "searches": raw}, indent=1) + "\n")
+        write_atomic(options.write, json.dumps({**record, "searches": raw}, indent=1) + "\n")
 
 
 def machine() -> str:

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,14 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.base import RELATIVE_TOLERANCE, Exported, Parity
 from exporters.registry import find_format
+from mobinas.content import begins_like, is_cut_json, is_our_onnx
 from mobinas.errors import ExportError, RunFolderError
-from mobinas.files import sha256_of, write_atomic
+from mobinas.files import is_leftover, real_folder, sha256_of, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 MANIFEST_NAME = "manifest.json"
 _SCHEMA = 1
+_MANIFEST_START = b'{\n  "schema": '
+_MANIFEST_KEYS = {"schema", "name", "format", "model", "parity", "files"}
+# In a draft, the bundle that is being replaced.
+_OLD = "old"
 _PACKAGES = ("mobinas", "torch", "onnx", "onnxruntime")
 
 
@@ -109,22 +115,23 @@ def export_bundle(
 
     Raises:
         ExportError: The format cannot hold the network, or the file's outputs differ.
-        RunFolderError: The disk is full, or the folder holds something else.
+        RunFolderError: The disk is full, or the folder holds anything that no export has put there.
     """
     exporter = find_format(format)
     if images.ndim != 4:
         raise ExportError(f"images have shape {list(images.shape)}; give [n, channels, height, width]")
     image_shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
     exporter.requires(module, image_shape)
-    _check_replaceable(directory)
+    real = real_folder(directory)
+    _check_replaceable(real, exporter.file_name)
     texts = {"mobinas.name": name, **(metadata or {})}
-    with _draft_of(directory) as draft:
+    with _draft_of(real, exporter.file_name) as draft:
         path = draft / exporter.file_name
         exported = exporter.export(module, path, image_shape=image_shape, metadata=texts)
         parity = exporter.ensures(module, path, images, tolerance)
         facts = _facts(name, format, exported, image_shape, parity)
         _write_manifest(draft / MANIFEST_NAME, facts, manifest or {})
-        _take_place(draft, directory)
+        _take_place(draft, real)
     return ExportBundle.load(directory)
 
 
@@ -228,11 +235,11 @@ def _draft_prefix(directory: Path) -> str:
 
 
 @contextlib.contextmanager
-def _draft_of(directory: Path) -> Iterator[Path]:
+def _draft_of(directory: Path, file_name: str) -> Iterator[Path]:
     """A hidden folder beside `directory`, gone afterwards unless it was renamed."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(directory)
+        _remove_leftovers(directory, file_name)
         draft = Path(tempfile.mkdtemp(prefix=_draft_prefix(directory), dir=directory.parent))
         draft.chmod(0o755)  # mkdtemp's are for their owner alone
         try:
@@ -245,29 +252,73 @@ def _draft_of(directory: Path) -> Iterator[Path]:
         ) from error
 
 
-def _remove_leftovers(directory: Path) -> None:
-    """Drafts of an export that was killed."""
+def _remove_leftovers(directory: Path, file_name: str) -> None:
+    """Drafts of an export that was killed; folders that are merely called so stay."""
+    name = re.compile(re.escape(_draft_prefix(directory)) + "[a-z0-9_]{8}")
     for leftover in directory.parent.iterdir():
-        if leftover.name.startswith(_draft_prefix(directory)):
+        if not name.fullmatch(leftover.name) or leftover.is_symlink() or not leftover.is_dir():
+            continue
+        inside = [one for one in leftover.iterdir() if one.name != _OLD]
+        whole = not (leftover / _OLD).exists() or not _foreign_in(leftover / _OLD, file_name)
+        if whole and not any(_is_foreign(one, file_name, {}) for one in inside):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _check_replaceable(directory: Path) -> None:
-    if not directory.exists():
+def _check_replaceable(directory: Path, file_name: str) -> None:
+    """Refuses to replace a folder in which anything lies that no export has put there."""
+    if not os.path.lexists(directory):
         return
-    if not directory.is_dir() or (any(directory.iterdir()) and not (directory / MANIFEST_NAME).is_file()):
-        raise RunFolderError(f"{directory} holds something other than a model bundle; choose another folder")
+    if not directory.is_dir() or (foreign := _foreign_in(directory, file_name)):
+        what = f" ({foreign})" if directory.is_dir() else ""
+        raise RunFolderError(
+            f"{directory} holds something other than a model bundle{what}; it was left as it is, "
+            "choose another folder"
+        )
+
+
+def _foreign_in(directory: Path, file_name: str) -> str:
+    """What an export has not put into a folder; empty where all is its own."""
+    if directory.is_symlink() or not directory.is_dir():
+        return directory.name
+    files: dict[str, Any] = {}
+    manifest = directory / MANIFEST_NAME
+    if manifest.is_file() and _is_our_manifest(manifest):
+        with contextlib.suppress(RunFolderError):  # torn; it lists nothing
+            files = _read_manifest(manifest)["files"]
+    return next((one.name for one in sorted(directory.iterdir()) if _is_foreign(one, file_name, files)), "")
+
+
+def _is_foreign(path: Path, file_name: str, files: Mapping[str, Any]) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return True
+    if path.name == MANIFEST_NAME:
+        return not _is_our_manifest(path)
+    listed = files.get(path.name)
+    if listed is not None and sha256_of(path) == listed["sha256"]:
+        return False
+    if path.name == file_name or listed is not None:  # perhaps torn
+        return path.stat().st_size > 0 and not is_our_onnx(path)
+    return not is_leftover(path)
+
+
+def _is_our_manifest(path: Path) -> bool:
+    data = path.read_bytes()
+    try:
+        read = json.loads(data.decode("utf-8-sig"))
+    except ValueError:
+        return begins_like(data, _MANIFEST_START) and (not data or is_cut_json(data))
+    return isinstance(read, dict) and read.keys() >= _MANIFEST_KEYS
 
 
 def _take_place(draft: Path, directory: Path) -> None:
     if directory.exists():
         # A folder cannot be replaced in one step; killed between the two, the export is simply made again.
         old = Path(tempfile.mkdtemp(prefix=_draft_prefix(directory), dir=directory.parent))
-        directory.rename(old / "old")
+        directory.rename(old / _OLD)
         try:
             draft.rename(directory)
         except OSError:
-            (old / "old").rename(directory)
+            (old / _OLD).rename(directory)
             raise
         finally:
             shutil.rmtree(old, ignore_errors=True)

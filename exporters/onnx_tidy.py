@@ -23,6 +23,7 @@ def tidy(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.ModelProto
     tidied = onnx.ModelProto()
     tidied.CopyFrom(model)
     tidied.ir_version = _IR_VERSION
+    tidied.producer_name, tidied.producer_version = "mobinas", ""
     tidied.doc_string = ""
     for message in (tidied, tidied.graph):
         message.ClearField("metadata_props")

@@ -107,10 +107,12 @@ def profile(
 ) -> None:
     """Measures networks on a target and fits its latency predictor; continues where it was stopped."""
     from mobinas.console import console_reporter
+    from mobinas.pipeline.predictor_pictures import check_pictures
     from mobinas.targets.registry import locate
     from predictors.profile import profile_target
 
     found, folder = locate(target)
+    check_pictures(folder)
     with console_reporter().step(1, 1, f"measure {networks} networks on {found.name}") as progress:
         predictor = profile_target(found, folder, networks=networks, minutes=minutes, progress=progress)
     _tell(predictor)
@@ -127,8 +129,9 @@ def kit(
     from mobinas.targets.registry import find_target
     from predictors.profile import networks_to_profile
     from predictors.runners import MeasuringPlan, ModelFile
-    from predictors.runners.kit import write_kit
+    from predictors.runners.kit import check_kit_place, write_kit
 
+    check_kit_place(out)
     models = [ModelFile.of(model) for model in networks_to_profile(networks)]
     write_kit(out, models, find_target(target), MeasuringPlan())
     typer.echo(f"{out}: unpack it on the device; its README.txt says how to go on")
@@ -141,10 +144,12 @@ def read(
     result: Annotated[Path, typer.Argument(help="What the device wrote.", metavar="RESULT.jsonl")],
 ) -> None:
     """Fits the predictor of a device that measured a kit."""
+    from mobinas.pipeline.predictor_pictures import check_pictures
     from mobinas.targets.registry import locate
     from predictors.profile import profile_from_kit
 
     found, folder = locate(target)
+    check_pictures(folder)
     predictor = profile_from_kit(found, folder, kit, result)
     _tell(predictor)
     _draw(predictor, folder)

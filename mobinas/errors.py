@@ -13,7 +13,7 @@ MobinasError
 ├── TrainingError        a network that cannot be trained, or no room for it
 │   └── Diverged         a loss that is not finite, also at half the learning rate
 ├── ExportError          a file whose outputs differ, or a format that cannot hold the model
-└── RunFolderError       a folder of another job, in use, or torn
+└── RunFolderError       a folder or file that is another's, in use, or torn
 """
 
 import difflib
@@ -83,7 +83,7 @@ class ExportError(MobinasError):
 
 
 class RunFolderError(MobinasError):
-    """A run folder of another job, in use by another process, or torn."""
+    """A run folder of another job, a file that is not ours, one in use by another process, or a torn one."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

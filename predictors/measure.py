@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mobinas.arch.architecture import Architecture
 from mobinas.errors import MeasurementError
-from mobinas.files import append_line, read_lines
+from mobinas.files import LineLog
 from mobinas.progress import Progress, silent
 from mobinas.targets import Bindings
 from mobinas.targets.measurement import Measurement
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
 _Key = tuple[tuple[str, Bindings], tuple[str, str, str]]
+_LOG = LineLog("a measurement log", "structure_digest", "choose another log", MeasurementError)
 _NO_BINDINGS: Mapping[str, int] = {}
 
 
@@ -94,24 +95,33 @@ def measure(
     return [known[key] for key in keys]
 
 
+def check_log(log: Path) -> None:
+    """Refuses a file that is no log of measurements; a missing or an empty one may become one.
+
+    Raises:
+        MeasurementError: The text says what is there.
+    """
+    _LOG.check(log)
+
+
 def append_measurement(log: Path, measurement: Measurement) -> None:
     """Adds one to a log that `measure` and `load_measurements` read."""
-    append_line(log, json.dumps(measurement.to_json(), separators=(",", ":")))
+    _LOG.append(log, json.dumps(measurement.to_json(), separators=(",", ":")))
 
 
 def load_measurements(log: Path) -> list[Measurement]:
     """Reads a log that `measure` wrote; a torn last line is ignored, a missing file is empty.
 
     Raises:
-        MeasurementError: A line is not a measurement; the text gives file and line.
+        MeasurementError: The file is something else, or a line is not a measurement; the text says which.
     """
     measurements = []
-    for number, line in enumerate(read_lines(log), start=1):
+    for number, line in enumerate(_LOG.lines(log), start=1):
         try:
             measurements.append(Measurement.from_json(json.loads(line)))
         except (ValueError, MeasurementError) as error:
             raise MeasurementError(
-                f"{log}, line {number} is not a measurement: {error}; delete it"
+                f"{log}, line {number} is not a measurement: {error}; choose another log"
             ) from error
     return measurements
 

@@ -16,7 +16,7 @@ from mobinas.targets.target import Target
 from predictors.choice import least_certain
 from predictors.generic import generic_networks
 from predictors.kernels import Kernel
-from predictors.measure import append_measurement, load_measurements, measure
+from predictors.measure import append_measurement, check_log, load_measurements, measure
 from predictors.models.latency import MIN_MODELS, LatencyPredictor
 from predictors.models.measured import fit_of, layout_of, timed_networks
 from predictors.models.report import measuring_s
@@ -64,7 +64,9 @@ def profile_target(
         MeasurementError: A network cannot run there.
         TargetError: The target's provider is not available.
         PredictorError: Too few networks.
+        RunFolderError: Something else has the name of the predictor's files.
     """
+    check_place(folder)
     first, *batches = _batch_sizes(networks)
     pool = networks_to_profile(first + (_CHOICE * sum(batches) if batches else 0), seed)
     # What comes first of cells are the corners of their macro space.
@@ -90,6 +92,17 @@ def profile_target(
     predictor = LatencyPredictor.fit(models, measurements, seed=seed)
     predictor.save(folder / _PREDICTOR)
     return predictor
+
+
+def check_place(folder: Path) -> None:
+    """Refuses a folder where something else has the names of a profile's files.
+
+    Raises:
+        MeasurementError: No log of measurements.
+        RunFolderError: No predictor.
+    """
+    check_log(folder / MEASUREMENTS)
+    LatencyPredictor.check_place(folder / _PREDICTOR)
 
 
 def _batch_sizes(networks: int) -> list[int]:
@@ -137,6 +150,7 @@ def profile_from_kit(target: Target, folder: Path, kit: Path, result: Path) -> L
         MeasurementError: See `predictors.runners.kit.read_kit`.
         PredictorError: Too few networks.
     """
+    check_place(folder)
     files, measurements = read_kit(kit, result, target)
     predictor = LatencyPredictor.fit(files, measurements)
     kept = load_measurements(folder / MEASUREMENTS)

@@ -13,8 +13,9 @@ from exporters.onnx_batch import TRACED_BATCH, open_batch
 from exporters.onnx_cost import count_macs
 from exporters.onnx_tidy import tidy
 from exporters.verify import compare_outputs, evaluating
+from mobinas.content import is_our_onnx
 from mobinas.errors import ExportError
-from mobinas.files import write_atomic
+from mobinas.files import check_ours, write_atomic
 from mobinas.graph.cost import Cost, layer_cost
 from mobinas.graph.layers import Graph
 from mobinas.graph.onnx_writer import INPUT_NAME, OPSET, OUTPUT_NAME, Floats, reached, write_onnx
@@ -60,6 +61,7 @@ class OnnxExporter:
         self, module: nn.Module, path: Path, *, image_shape: ImageShape, metadata: Mapping[str, str]
     ) -> Exported:
         """Writes the file; see `Exporter`."""
+        check_ours(path, is_our_onnx, "an ONNX file of mobinas")
         graph = _graph_of(module)
         if graph is not None:
             model, opset = write_onnx(graph, _weights(module), metadata=metadata), OPSET

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mobinas.places import portable
 from mobinas.search.artifacts import QUICK, Artifacts
 from mobinas.search.parts import announced
+from mobinas.search.shared import check_storage
 
 if TYPE_CHECKING:
     from mobinas.config import JobConfig
@@ -35,12 +36,18 @@ class Cluster:
         artifacts: A folder that all machines reach, or ``s3://bucket/prefix``.
         study: The job's name in the storage.
         workers: Processes of this machine that work, too.
+
+    Raises:
+        SearchError: The storage is neither a database's URL nor a file that a search may use.
     """
 
     storage: str
     artifacts: str
     study: str = "mobinas"
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        check_storage(self.storage, self.study)
 
     def announced(self, config: "JobConfig") -> AbstractContextManager[None]:
         """Workers may join this job inside the context.

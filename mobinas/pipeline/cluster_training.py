@@ -1,8 +1,10 @@
 """Step 6 on many machines: one candidate of a search is one training, and leaves its weights as a file."""
 
 import json
+import tempfile
 from pathlib import Path
 
+from mobinas.files import write_atomic
 from mobinas.metrics.objective import Objective
 from mobinas.pipeline.cluster import TRAINED
 from mobinas.pipeline.cluster_networks import each_network, files_for_workers
@@ -37,13 +39,14 @@ def train_by_workers(job: Job, trainings: Trainings, report: KeyProgress) -> Non
         lambda _done, _total, name: report(name, 1, 1, "trained"),
     )
     place, folder = Artifacts(job.cluster.artifacts), job.folder.path
-    for name, evaluation in found.items():
-        for make in (weights_file, history_file, failure_file):
-            path = folder / make(name)
-            path.parent.mkdir(exist_ok=True)
-            path.unlink(missing_ok=True)
-            if path.name in evaluation.files:
-                place.fetch(evaluation.files[path.name], path.parent)
+    with tempfile.TemporaryDirectory(prefix="mobinas-trained-") as scratch:
+        for name, evaluation in found.items():
+            (folder / failure_file(name)).unlink(missing_ok=True)
+            for make in (weights_file, history_file, failure_file):
+                path = folder / make(name)
+                if path.name in evaluation.files:
+                    fetched = place.fetch(evaluation.files[path.name], Path(scratch))
+                    write_atomic(path, fetched.read_bytes())
 
 
 def _files_to_train(job: Job, trainings: Trainings) -> dict[str, Path]:

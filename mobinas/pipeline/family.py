@@ -24,6 +24,7 @@ from mobinas.pipeline.front import STUDY, constraints_of
 from mobinas.pipeline.judged import judged_value
 from mobinas.pipeline.load import load
 from mobinas.pipeline.own_networks import check_logits, seeded, uncompiled
+from mobinas.pipeline.places import check_places
 from mobinas.pipeline.profile import check_same_device
 from mobinas.pipeline.report import write_results
 from mobinas.pipeline.run_folder import RunFolder
@@ -92,6 +93,7 @@ def search_family(
     config = _config(data, target, seed, max_latency_s, search, recipe or Recipe(epochs=15), rounds)
     device, found = find_device(config.device), find_target(target)
     with RunFolder(Path(out), dump_toml(config, Path(out)), open_until=_OPEN_UNTIL) as folder:
+        check_places(folder.path)
         job = Job(config, folder, found, device, reporter or SilentReporter())
         for note in folder.notes:
             job.reporter.note(note)

@@ -7,8 +7,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mobinas.content import alike
 from mobinas.errors import Infeasible, RunFolderError
-from mobinas.files import write_atomic
+from mobinas.files import check_ours, write_atomic
 from mobinas.metrics.objective import Metric
 
 FRONT_FILE = "front.csv"
@@ -127,6 +128,16 @@ class Front:
                 f"needs {fastest.latency_ms:.3f} ms"
             )
         return max(within, key=lambda row: (row.decisive, -row.latency_ms))
+
+
+def check_front_place(path: Path) -> None:
+    """Refuses a path where another table lies.
+
+    Raises:
+        RunFolderError: The text says what is there.
+    """
+    header = ",".join(field.name for field in fields(FrontRow)).encode()
+    check_ours(path, lambda real: alike(real, header), "the front of a run", "choose another --out")
 
 
 def write_front(path: Path, rows: tuple[FrontRow, ...]) -> None:

@@ -80,9 +80,11 @@ def _run(
 ) -> None:
     with RunFolder(directory, dump_toml(config, directory)) as folder:
         from mobinas.pipeline.context import Job
+        from mobinas.pipeline.places import check_places
         from mobinas.runtime import checked_provider
         from mobinas.train.device import find_device
 
+        check_places(directory)
         checked_provider(target.stand_in())
         job = Job(config, folder, target, find_device(config.device), reporter, cluster)
         for note in folder.notes:

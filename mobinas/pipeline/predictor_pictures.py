@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mobinas.arch.space import SearchSpace
-from mobinas.files import write_atomic
+from mobinas.content import is_our_picture
+from mobinas.files import check_ours, write_together
 from mobinas.report.figures import png
 from mobinas.report.predictor import PredictedPoint, PredictorInfo, draw_predictor
 from mobinas.report.primitives import PrimitivesInfo, draw_primitives
@@ -40,6 +41,16 @@ def primitives_info(predictor: LatencyPredictor, space: SearchSpace) -> Primitiv
     return PrimitivesInfo(tuple(costs_in(predictor, space)))
 
 
+def check_pictures(folder: Path) -> None:
+    """Refuses a folder where something else has the names of both pictures.
+
+    Raises:
+        RunFolderError: The text says what is there.
+    """
+    for name in (PREDICTOR_PICTURE, COSTS_PICTURE):
+        check_ours(folder / name, is_our_picture, "a picture of a profile")
+
+
 def write_pictures(predictor: LatencyPredictor, space: SearchSpace, folder: Path) -> tuple[Path, Path]:
     """Writes both pictures into a folder.
 
@@ -47,9 +58,10 @@ def write_pictures(predictor: LatencyPredictor, space: SearchSpace, folder: Path
         Their paths: predicted against measured networks, then what ops cost.
 
     Raises:
-        RunFolderError: The folder cannot be written.
+        RunFolderError: The folder cannot be written, or holds other files of these names.
     """
+    check_pictures(folder)
     paths = folder / PREDICTOR_PICTURE, folder / COSTS_PICTURE
-    write_atomic(paths[0], png(draw_predictor(predictor_info(predictor))))
-    write_atomic(paths[1], png(draw_primitives(primitives_info(predictor, space))))
+    drawn = draw_predictor(predictor_info(predictor)), draw_primitives(primitives_info(predictor, space))
+    write_together({path: png(axes) for path, axes in zip(paths, drawn, strict=True)})
     return paths

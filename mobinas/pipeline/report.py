@@ -28,6 +28,7 @@ from mobinas.report.why import draw_why
 from mobinas.train.splits import Splits
 from predictors.runners import runner_for
 
+REPORT_FILE = "report.html"
 _PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "numpy")
 
 
@@ -58,7 +59,7 @@ def write_results(
     record_in_manifests(job, contenders, found)
     info = _report(job, models, frozen, found, by_name, background)
     _draw(job, info)
-    write_report(info, job.folder.path / "report.html")
+    write_report(info, job.folder.path / REPORT_FILE)
     # The table comes last: where it stands, the run is finished.
     write_front(job.folder.path / FRONT_FILE, rows)
 

@@ -8,19 +8,33 @@ import fcntl
 import json
 import os
 import platform
+import re
 import tomllib
 from collections.abc import Callable, Mapping
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from mobinas.config import JobConfig, is_same_value, with_places
+from mobinas.content import is_cut_json, is_our_state
 from mobinas.errors import RunFolderError
-from mobinas.files import read_text, sha256_of, write_atomic
+from mobinas.files import (
+    check_ours,
+    is_leftover,
+    make_folder,
+    read_text,
+    remove_ours,
+    sha256_of,
+    write_atomic,
+)
+from mobinas.locks import check_lock, open_lock
 
 JOB_FILE = "job.toml"
 _INDEX = "artefacts.json"
 _LOCK = ".lock"
+# Whole, or cut off where its writer was killed.
+_OWNER = re.compile(rb"process \d+( (on?( [^\n]*\n?)?)?)?")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ASK = "choose another --out"
 # What tells how fast a job runs, not what it makes.
 _SPEED_KEYS = (("", "device"), ("", "threads"), ("train", "workers"))
 # Sections of the job that may still change in a folder, and the first thing made from each.
@@ -65,13 +79,15 @@ class RunFolder:
         self._open_until = open_until
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file; name a folder with --out")
+        _check_claimable(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunFolderError(f"cannot make {path}: {error.strerror}; choose another --out") from error
-        self._lock = self._acquire()
+            raise RunFolderError(f"cannot make {path}: {error.strerror}; {_ASK}") from error
+        self._lock = os.fdopen(open_lock(path / _LOCK, _is_owner), "r+", encoding="utf-8")
         try:
-            self._index = self._read_index()
+            self._own()
+            self._index = _index_of(path / _INDEX)
             self._claim(job_toml)
         except BaseException:
             self._lock.close()
@@ -83,29 +99,20 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         self._lock.close()
 
-    def _acquire(self) -> TextIOWrapper:
+    def _own(self) -> None:
         # The kernel drops this lock when its process dies, however it dies; a file that merely exists stays.
-        lock = (self.path / _LOCK).open("a+", encoding="utf-8")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            lock.close()
-            raise RunFolderError(f"{self.path} is in use by {owner}; wait or choose another --out") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}\n")
-        lock.flush()
-        return lock
+            owner = self._lock.read().strip() or "another process"
+            raise RunFolderError(f"{self.path} is in use by {owner}; wait or {_ASK}") from None
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {platform.node()}\n")
+        self._lock.flush()
 
     def _claim(self, job_toml: str) -> None:
         job = self.path / JOB_FILE
         if not job.exists():
-            others = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
-            if others:
-                raise RunFolderError(
-                    f"{self.path} holds files of something else ({sorted(others)[0]}); choose another --out"
-                )
             write_atomic(job, job_toml)
             return
         before = read_text(job)
@@ -113,20 +120,18 @@ class RunFolder:
         sections = {section for section, _ in changes}
         closed = [change for change in changes if self._is_closed(change)]
         if closed and set(self._index) - set(_INPUTS):
-            raise RunFolderError(
-                f"{self.path} belongs to another job ({changes[closed[0]]}); choose another --out"
-            )
+            raise RunFolderError(f"{self.path} belongs to another job ({changes[closed[0]]}); {_ASK}")
         again = _INPUTS if closed else _TRAINED if "train" in sections else ()
         dropped = [name for name in self._index if name.startswith(again)] if again else []
         for name in dropped:
             del self._index[name]
         for section in {section for section, _ in changes.keys() - _OPEN_FOR_MEMORY} & _CHECKPOINTS.keys():
             for checkpoint in self.path.glob(_CHECKPOINTS[section]):
-                checkpoint.unlink()
+                remove_ours(checkpoint, is_our_state)
         # The index goes first: under a new job, nothing of the old one may ever count as finished.
         if dropped:
             self._write_index()
-        if before != job_toml:
+        if tomllib.loads(before) != tomllib.loads(job_toml):
             write_atomic(job, job_toml)
         if changes and not closed:
             self.notes.extend(f"the job changed: {change}" for change in changes.values())
@@ -136,13 +141,6 @@ class RunFolder:
     def _is_closed(self, change: tuple[str, str]) -> bool:
         first = _OPEN_FOR_MEMORY.get(change) or self._open_until.get(change[0])
         return first is None or first in self._index or (self.path / first).exists()
-
-    def _read_index(self) -> dict[str, str]:
-        try:
-            index = json.loads((self.path / _INDEX).read_text(encoding="utf-8"))
-            return {str(name): str(digest) for name, digest in index.items()}
-        except (OSError, ValueError, AttributeError):
-            return {}
 
     def is_finished(self, name: str) -> bool:
         """Whether this artefact is there, whole and as it was written."""
@@ -155,7 +153,7 @@ class RunFolder:
         self._write_index()
 
     def _write_index(self) -> None:
-        write_atomic(self.path / _INDEX, json.dumps(self._index, indent=1, sort_keys=True) + "\n")
+        write_atomic(self.path / _INDEX, json.dumps(self._index, indent=1, sort_keys=True) + "\n", _is_index)
 
     def file(self, name: str, make: Callable[[Path], None]) -> Path:
         """An artefact that `make` writes at the path it is given; made only if not finished yet.
@@ -165,7 +163,7 @@ class RunFolder:
         """
         path = self.path / name
         if not self.is_finished(name):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             make(path)
             self.finish(name)
         return path
@@ -176,14 +174,65 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _check_claimable(path: Path) -> None:
+    """Refuses a folder of something else before anything is made in it.
+
+    A job file of a user's own is none of a run: those lie beside the lock or the index.
+
+    Raises:
+        RunFolderError: The text names what is there.
+    """
+    try:
+        there = sorted(p.name for p in path.iterdir() if not is_leftover(p)) if path.exists() else []
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror}; {_ASK}") from error
+    check_lock(path / _LOCK, _is_owner)
+    others = [name for name in there if not name.startswith(".")]
+    if others and JOB_FILE not in others:
+        raise RunFolderError(f"{path} holds files of something else ({others[0]}); {_ASK}")
+    check_ours(path / JOB_FILE, _is_job, "the job of a run", _ASK)
+    check_ours(path / _INDEX, _is_index, "the index of a run", _ASK)
+    locked = (path / _LOCK).exists() and (path / _LOCK).stat().st_size
+    if others and not locked and not (path / _INDEX).exists():
+        raise RunFolderError(f"{path} holds files of something else (a {JOB_FILE} that no run wrote); {_ASK}")
+
+
+def _is_owner(content: bytes) -> bool:
+    return _OWNER.fullmatch(content) is not None or b"process ".startswith(content)
+
+
+def _is_job(path: Path) -> bool:
+    try:
+        keys = set(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except tomllib.TOMLDecodeError:
+        return True  # torn, which `_changes` tells
+    except UnicodeDecodeError:
+        return False
+    return 2 * len(keys & set(JobConfig.model_fields)) > len(keys)
+
+
+def _is_index(path: Path) -> bool:
+    return bool(_index_of(path)) or path.read_bytes().strip() == b"{}" or is_cut_json(path.read_bytes())
+
+
+def _index_of(path: Path) -> dict[str, str]:
+    """The digests in an index file; none, where it is missing, torn or something else."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(index, dict) and all(
+        isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in index.values()
+    )
+    return index if whole else {}
+
+
 def _changes(before: str, now: str, folder: Path) -> dict[tuple[str, str], str]:
     """By section and key, what differs between two jobs of a folder and matters to what they make."""
     try:
         old, new = (_flat(with_places(tomllib.loads(text), folder)) for text in (before, now))
     except tomllib.TOMLDecodeError as error:
-        raise RunFolderError(
-            f"{JOB_FILE} in the run folder is torn ({error}); choose another --out"
-        ) from error
+        raise RunFolderError(f"{JOB_FILE} in the run folder is torn ({error}); {_ASK}") from error
     # A run made before a key existed did what the key's default does.
     defaults = _flat(JobConfig().model_dump(mode="json"))
     old |= {key: value for key, value in defaults.items() if key in new and key not in old}

@@ -7,6 +7,8 @@ from typing import Any
 from mobinas.arch.genotype import Genotype
 from mobinas.arch.probabilities import Probabilities
 from mobinas.arch.space import SearchSpace
+from mobinas.content import is_our_state
+from mobinas.files import remove_ours
 from mobinas.pipeline.context import Job
 from mobinas.pipeline.group import lead
 from mobinas.pipeline.load import subset
@@ -59,7 +61,7 @@ def search_cells(
         }
 
     data = job.folder.data("supernet.json", make)
-    checkpoint.unlink(missing_ok=True)
+    remove_ours(checkpoint, is_our_state)
     return SupernetResult(
         Probabilities.from_json(data["probabilities"]),
         Genotype.from_json(data["genotype"]),
@@ -111,7 +113,7 @@ def elastic(
         _elastic, job.config.device, space, parts, around, settings, seed, checkpoint, progress=progress
     )
     job.folder.file(name, supernet.save)
-    checkpoint.unlink(missing_ok=True)
+    remove_ours(checkpoint, is_our_state)
     return supernet
 
 

@@ -13,8 +13,9 @@ from torch import nn
 
 from mobinas.arch.architecture import Task
 from mobinas.config import JobConfig
+from mobinas.content import is_our_state
 from mobinas.errors import Diverged, TrainingError
-from mobinas.files import write_atomic
+from mobinas.files import make_folder, remove_ours, write_atomic
 from mobinas.pipeline.context import Contender, Job
 from mobinas.pipeline.group import lead
 from mobinas.pipeline.load import task_of
@@ -169,7 +170,7 @@ def train_one(trainings: Trainings, name: str, progress: Progress) -> None:
     """Trains a network, and writes its weights and history; or why there are none, where its loss says so."""
     path = trainings.directory / weights_file(name)
     checkpoint = path.with_suffix(".checkpoint.pt")
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(checkpoint.parent)
     failure = trainings.directory / failure_file(name)
     failure.unlink(missing_ok=True)
     module, result = lead(_trained, trainings, name, checkpoint, progress=progress)
@@ -183,7 +184,7 @@ def train_one(trainings: Trainings, name: str, progress: Progress) -> None:
     buffer = io.BytesIO()
     torch.save(module.cpu().state_dict(), buffer)
     write_atomic(path, buffer.getvalue())
-    checkpoint.unlink(missing_ok=True)
+    remove_ours(checkpoint, is_our_state)
 
 
 def _trained(

@@ -96,7 +96,7 @@ def png(axes: Axes, dots_per_inch: int = 200) -> bytes:
     """The axes' figure as a PNG file's bytes; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with style():
-        figure_of(axes).savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+        figure_of(axes).savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": "MOBINAS"})
     return buffer.getvalue()
 
 

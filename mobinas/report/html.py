@@ -5,8 +5,9 @@ from importlib import resources
 from pathlib import Path
 
 from mobinas.arch.genotype import Genotype
+from mobinas.content import is_our_page
 from mobinas.errors import MobinasError
-from mobinas.files import write_atomic
+from mobinas.files import check_ours, write_atomic
 from mobinas.report import sections
 from mobinas.report.classes import ClassesInfo, class_doubts, classes
 from mobinas.report.curves import CurvesInfo
@@ -120,6 +121,15 @@ def render_report(info: ReportInfo) -> str:
     return f"<!doctype html>\n{page}\n"
 
 
+def check_report_place(path: Path) -> None:
+    """Refuses a path where another page lies.
+
+    Raises:
+        RunFolderError: The text says what is there.
+    """
+    check_ours(path, is_our_page, "a report of mobinas", "choose another --out")
+
+
 def write_report(info: ReportInfo, path: Path) -> None:
     """Writes the page.
 
@@ -128,6 +138,7 @@ def write_report(info: ReportInfo, path: Path) -> None:
         path: The file, usually ``report.html`` in the run folder; its links to models are relative to it.
 
     Raises:
-        RunFolderError: The disk is full, or the folder cannot be written.
+        RunFolderError: The disk is full, the folder cannot be written, or another page lies there.
     """
-    write_atomic(path, render_report(info))
+    check_report_place(path)
+    write_atomic(path, render_report(info), is_our_page)

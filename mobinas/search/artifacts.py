@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mobinas.errors import ArtifactError, did_you_mean
-from mobinas.files import sha256_of
+from mobinas.files import check_ours, sha256_of
 from mobinas.metrics.evaluation import StoredFile
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Artifacts:
             self.where = str(where)
             self._prefix = "".join(f"{part}/" for part in parsed.path.split("/") if part)
             self._store = _bucket_store(parsed.netloc, attempts)
+        self._fetched: dict[Path, str] = {}
 
     def check(self) -> None:
         """Writes a few bytes, reads them, and removes them.
@@ -102,12 +103,19 @@ class Artifacts:
         return stored
 
     def fetch(self, stored: StoredFile, folder: Path) -> Path:
-        """Brings a file into a folder, under its name.
+        """Brings a file into a folder, under its name; one that this object has brought before gives way.
 
         Raises:
-            ArtifactError: It cannot be read, or is not what was stored.
+            ArtifactError: It cannot be read, is not what was stored, or another file has its name there.
         """
         digest, target = hashlib.sha256(), folder / _plain(stored.name)
+        check_ours(
+            target,
+            lambda real: sha256_of(real) in (stored.sha256, self._fetched.get(target)),
+            f"the file '{stored.name}' of a search",
+            "choose another folder",
+            ArtifactError,
+        )
         handle, part = tempfile.mkstemp(dir=folder, prefix=".fetched")
         try:
             with (
@@ -123,6 +131,7 @@ class Artifacts:
                     f"file '{stored.name}' in {self.where} is torn or was changed; make it anew"
                 )
             Path(part).replace(target)
+            self._fetched[target] = stored.sha256
         finally:
             Path(part).unlink(missing_ok=True)
         return target

@@ -6,24 +6,32 @@ that is killed leaves no half-made trial, and what it was working on is simply p
 
 import contextlib
 import importlib.util
+import itertools
+import json
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial
 
+from mobinas.content import begins_like, described
 from mobinas.errors import RunFolderError, SearchError
-from mobinas.files import cut_torn_line
+from mobinas.files import make_folder, mend_end, real_file
+from mobinas.locks import check_lock, open_lock
 from mobinas.metrics.objective import Objective
 
 STUDY_NAME = "mobinas"
 IDENTITY_KEY = "mobinas:identity"
+_ASK = "choose another storage"
+_LINE_START = b'{"op_code":'
+_LINES_SHOWN, _STUDIES_SHOWN = 1000, 3
 
 
 class FileLock(JournalFileOpenLock):
@@ -38,7 +46,7 @@ class FileLock(JournalFileOpenLock):
         """Takes it; without waiting, tells whether it could be had."""
         import fcntl
 
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = open_lock(self._path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,7 +75,114 @@ def _has_file_locks() -> bool:
 
 def file_lock(path: Path) -> JournalFileOpenLock:
     """A lock for the journal; on systems that can, one that no dead process holds."""
-    return FileLock(Path(f"{path}.lock")) if _has_file_locks() else JournalFileOpenLock(str(path))
+    return FileLock(_beside(path, ".lock")) if _has_file_locks() else JournalFileOpenLock(str(path))
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def journal_state(path: Path, study: str | None = None) -> Literal["ours", "free", "foreign", "damaged"]:
+    """Tells from a plain file's content whose journal it is.
+
+    A search names itself in the second or third line, and no trial comes before that. So a file is free where
+    a search was killed before it, or where there is nothing at all; Optuna's own programs never say so.
+
+    Args:
+        path: The file.
+        study: A study of another name makes the file foreign, unless a search has named itself.
+    """
+    named, free = False, True
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
+            whole = line.endswith(b"\n")
+            if named:
+                if not _looks_whole(line) and (whole or not begins_like(line.rstrip(b"\0"), _LINE_START)):
+                    return "damaged"
+                continue
+            operation = _operation(line)
+            if operation is None:
+                return "free" if free and not whole and _may_begin(line, study) else "foreign"
+            named = _names_a_search(operation)
+            free = free and _precedes_the_name(operation, study)
+    return "ours" if named else "free" if free else "foreign"
+
+
+def _looks_whole(line: bytes) -> bool:
+    return line.startswith(_LINE_START) and line.rstrip().endswith(b"}")
+
+
+def _operation(line: bytes) -> dict[str, Any] | None:
+    try:
+        read = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    return read if isinstance(read, dict) and type(read.get("op_code")) is int else None
+
+
+def _names_a_search(operation: Mapping[str, Any]) -> bool:
+    named = operation.get("user_attr")
+    is_of_a_study: bool = operation["op_code"] == JournalOperation.SET_STUDY_USER_ATTR
+    return is_of_a_study and isinstance(named, dict) and IDENTITY_KEY in named
+
+
+def _precedes_the_name(operation: Mapping[str, Any], study: str | None) -> bool:
+    if operation["op_code"] == JournalOperation.CREATE_STUDY:
+        return study in (None, operation.get("study_name"))
+    return bool(operation["op_code"] == JournalOperation.SET_STUDY_SYSTEM_ATTR)
+
+
+def _may_begin(torn: bytes, study: str | None) -> bool:
+    """Whether this may be half of a line that precedes the name of a search, or is it."""
+    head, _, name = torn.rstrip(b"\0").partition(b'"study_name":"')
+    early = (JournalOperation.CREATE_STUDY, JournalOperation.SET_STUDY_USER_ATTR)
+    starts = [b"%s%d," % (_LINE_START, code) for code in (*early, JournalOperation.SET_STUDY_SYSTEM_ATTR)]
+    return any(begins_like(head, start) for start in starts) and (
+        study is None or begins_like(name, json.dumps(study).encode()[1:] + b",")
+    )
+
+
+def _studies_in(path: Path) -> list[str]:
+    """Names of the first studies that were made in a journal."""
+    with path.open("rb") as file:
+        lines = itertools.islice(file, _LINES_SHOWN)
+        read = [_operation(line) or {} for line in lines]
+    return [str(one["study_name"]) for one in read if "study_name" in one][:_STUDIES_SHOWN]
+
+
+def check_journal(path: Path, study: str | None) -> Path:
+    """Refuses a file that no search has begun, before anything is opened to write, locked or made.
+
+    Args:
+        path: As a user names it.
+        study: The study to be made there, if no search has begun; None for whoever makes none.
+
+    Returns:
+        The file itself, behind links; lock files lie beside it.
+
+    Raises:
+        SearchError: Something else is there, or a folder; the text says what.
+        RunFolderError: Something else has the name of a lock.
+    """
+    if path.is_dir():
+        raise SearchError(f"storage {path} is a folder; name a file in it")
+    real = real_file(path, _ASK, SearchError)
+    with reading(path):
+        state = journal_state(real, study) if real.exists() else "free"
+        if state == "damaged":
+            raise SearchError(
+                f"storage {path} is not a readable Optuna journal, for it holds more than a search writes; "
+                f"it was left as it is, {_ASK}"
+            )
+        if state == "foreign":
+            names = _studies_in(real)
+            what = f"an Optuna journal ({', '.join(names)}) that was not begun by pareto_search"
+            what = what if names else f"{described(real)}, not a readable Optuna journal"
+            raise SearchError(f"storage {path} is {what}; it was left as it is, {_ASK}")
+    for ending in (".lock", ".leading"):
+        check_lock(_beside(real, ending))
+    return real
 
 
 @contextlib.contextmanager
@@ -115,9 +230,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except (ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
         # Optuna replays what it finds there without checking it.
-        raise SearchError(
-            f"study file {path} is not a readable Optuna journal; move it away to start anew ({error})"
-        ) from error
+        raise SearchError(f"study file {path} is not a readable Optuna journal ({error}); {_ASK}") from error
     except OSError as error:
         raise RunFolderError(f"cannot open study file {path}: {error.strerror}") from error
 
@@ -129,23 +242,27 @@ def open_journal(
     """The stored study of a search, for the duration of the context; one process at a time may.
 
     Raises:
-        SearchError: Another process does, the path is a folder, or as `Journal`.
+        SearchError: Another process does, or as `check_journal` and `Journal`.
         RunFolderError: The file cannot be read or written.
     """
-    if path.is_dir():
-        raise SearchError(f"storage {path} is a folder; name a file in it")
-    leading = FileLock(path.with_name(path.name + ".leading"))
-    with reading(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        alone = not _has_file_locks() or leading.acquire(wait=False)
+    real = check_journal(path, STUDY_NAME)
+    leading = FileLock(_beside(real, ".leading"))
+    make_folder(real.parent)
+    alone = not _has_file_locks() or leading.acquire(wait=False)
     if not alone:
         raise SearchError(
             f"the search in {path} is being run by another process; wait for it, or take another storage"
         )
     try:
-        yield Journal(path, objectives, identity)
+        yield Journal(real, objectives, identity)
     finally:
         leading.release()
+
+
+def mend_journal(path: Path) -> None:
+    """Cuts off what a killed process left of a last line; nobody may write meanwhile."""
+    with path.open("r+b") as file:
+        mend_end(file)
 
 
 class Journal:
@@ -155,7 +272,7 @@ class Journal:
         """Opens or makes the file.
 
         Args:
-            path: The journal.
+            path: What `check_journal` gave.
             objectives: The axes.
             identity: Plain data that must be the same for every run on this file.
 
@@ -165,9 +282,9 @@ class Journal:
         """
         self._path = path
         with reading(path):
-            cut_torn_line(path)
             storage = JournalStorage(JournalFileBackend(str(path), file_lock(path)))
             check_identity(f"study file {path}", storage, STUDY_NAME, objectives, identity)
+            mend_journal(path)
             self._study = new_study(objectives, storage)
             self._study.set_user_attr(IDENTITY_KEY, dict(identity))
 

@@ -1,6 +1,7 @@
 """Where a search is kept that several processes work on: who leads, who claims, who is alive."""
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +14,15 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mobinas.errors import MobinasError, RunFolderError, SearchError
-from mobinas.search.journal import quiet_optuna
+from mobinas.search.journal import STUDY_NAME, check_journal, journal_state, quiet_optuna
 
 WORKER_KEY = "mobinas:worker"
 WORK_KEY = "mobinas:work"
 # As paths, these would show passwords: libpq's key=value form, and URLs without a slash or their scheme.
 _KEY_VALUE = re.compile(r"(^|\s)(host|hostaddr|port|user|password|dbname|service)\s*=")
 _TORN_URL = re.compile(r"postgres[\w+]*(:|/.*@)|(//)?[^/]*:.*@")
-
+# Of another kind, or what pathlib makes of one; a drive's name has one letter.
+_OTHER_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/|(sqlite|file|redis|mysql):")
 
 _RETRY_S = 0.5
 
@@ -116,12 +118,19 @@ class Shared(Protocol):
         ...
 
 
-def check_storage(storage: str | Path) -> None:
-    """Refuses what is neither a file's path nor a database's URL.
+def check_storage(storage: str | Path, study: str | None = STUDY_NAME) -> None:
+    """Refuses what is neither a database's URL nor a file that a search may use; nothing is touched.
+
+    Args:
+        storage: URL or path.
+        study: See `check_journal`.
 
     Raises:
         SearchError: The text shows nothing that could be a password.
+        RunFolderError: See `check_journal`.
     """
+    if not isinstance(storage, str | os.PathLike) or isinstance(os.fspath(storage), bytes):
+        raise SearchError(f"storage is a {type(storage).__name__}; give a file's path, or postgresql://...")
     text = str(storage)
     if _KEY_VALUE.search(text) or ("://" not in text and _TORN_URL.match(text)):
         raise SearchError(
@@ -132,6 +141,13 @@ def check_storage(storage: str | Path) -> None:
         from mobinas.search.shared_database import parse_url
 
         parse_url(text)
+    elif _OTHER_URL.match(text):
+        raise SearchError(
+            f"storage '{text.partition(':')[0]}:...' is no PostgreSQL URL; write it like "
+            "postgresql://user:password@host:5432/database, or give a file's path"
+        )
+    else:
+        check_journal(Path(storage), study)
 
 
 @contextmanager
@@ -149,7 +165,7 @@ def opened(storage: str | Path, study: str, wait: Wait | None = None) -> Iterato
         SearchError: It cannot be reached or used.
         RunFolderError: The file cannot be read or written.
     """
-    check_storage(storage)
+    check_storage(storage, study if wait is None else None)
     if "://" in str(storage):
         from mobinas.search.shared_database import SharedDatabase
 
@@ -174,8 +190,11 @@ def opened(storage: str | Path, study: str, wait: Wait | None = None) -> Iterato
 
 
 def _wait_for_file(path: Path, wait: Wait) -> None:
-    while not path.exists():
-        problem = f"there is no file {path}; begin the search, or check the path"
+    problem = ""
+    while (missing := not path.exists()) or journal_state(check_journal(path, None)) != "ours":
+        if missing:
+            problem = f"there is no file {path}; begin the search, or check the path"
+        problem = problem or f"no search has begun in {path}; begin it, or check the path"
         if not wait.goes_on(problem):
             raise SearchError(problem + wait.waited)
 

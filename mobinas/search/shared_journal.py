@@ -5,6 +5,7 @@ the lock of a process that dies, at once and without a process number that anoth
 """
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial
 
-from mobinas.errors import SearchError
-from mobinas.files import cut_torn_line
-from mobinas.search.journal import FileLock, file_lock, reading
+from mobinas.errors import RunFolderError, SearchError
+from mobinas.files import is_leftover, make_folder
+from mobinas.locks import check_lock
+from mobinas.search.journal import FileLock, check_journal, file_lock, mend_journal, reading
 from mobinas.search.shared import WORKER_KEY, fail
 
 
@@ -30,24 +32,26 @@ class SharedJournal:
         """Opens or makes the file.
 
         Raises:
-            SearchError: It is no journal, or this system has no such locks.
-            RunFolderError: It cannot be read or written.
+            SearchError: It is none that a search has begun, or this system has no such locks.
+            RunFolderError: It cannot be read or written, or its locks are none.
         """
         if importlib.util.find_spec("fcntl") is None:
             raise SearchError("workers on a journal file need a Unix system; use a PostgreSQL storage here")
-        self._folder = path.with_name(path.name + ".locks")
+        real = check_journal(path, study)
+        self._folder = _locks_folder(real)
         self.where = self.address = str(path)
         self.claiming = FileLock(self._folder / f"{quote(study, safe='')}.claiming")
         self.leading = FileLock(self._folder / f"{quote(study, safe='')}.leading")
+        make_folder(self._folder)
         with reading(path):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = file_lock(path)
+            lock = file_lock(real)
+            backend = JournalFileBackend(str(real), lock)
             lock.acquire()  # nobody writes now, so half a line is a dead process's
             try:
-                cut_torn_line(path)
+                mend_journal(real)
             finally:
                 lock.release()
-            self.storage = JournalStorage(JournalFileBackend(str(path), lock))
+            self.storage = JournalStorage(backend)
 
     @contextmanager
     def working(self, worker: str) -> Iterator[None]:
@@ -77,3 +81,19 @@ class SharedJournal:
         """Frees the locks."""
         self.claiming.release()
         self.leading.release()
+
+
+def _locks_folder(journal: Path) -> Path:
+    """Where locks lie.
+
+    Raises:
+        RunFolderError: Something else has its name.
+    """
+    folder = journal.with_name(journal.name + ".locks")
+    if folder.is_dir() and not folder.is_symlink():
+        for lock in folder.iterdir():
+            if not is_leftover(lock):
+                check_lock(lock)
+    elif os.path.lexists(folder):
+        raise RunFolderError(f"{folder} is no folder of locks; it was left as it is, choose another storage")
+    return folder

@@ -114,7 +114,7 @@ def pareto_search(
         ArtifactError: A file cannot be stored or read.
     """
     if storage is not None:
-        check_storage(storage)
+        check_storage(storage, STUDY_NAME if workers is None else study)
     axes = check_objectives(objectives)
     bounds = parse_constraints(constraints)
     _check_settings(axes, bounds, n_trials, n_start, sampler, prefilter is not None)

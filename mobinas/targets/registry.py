@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from mobinas.errors import TargetError, did_you_mean
-from mobinas.files import write_atomic
+from mobinas.files import is_leftover, write_atomic
 from mobinas.targets.target import Target
 
 _HOME_VARIABLE = "MOBINAS_HOME"
@@ -46,13 +46,22 @@ def add_target(target: Target) -> Path:
         The file of its settings.
 
     Raises:
-        TargetError: The name is taken, or no plain folder name.
+        TargetError: The name is taken, or no plain folder name, or its folder holds something else.
         RunFolderError: The file cannot be written.
     """
-    path = folder_of(target.name) / _SETTINGS
-    if target.name in _BUILT_IN or path.exists():
+    folder = folder_of(target.name)
+    path = folder / _SETTINGS
+    if target.name in _BUILT_IN or os.path.lexists(path):
         where = "built in" if target.name in _BUILT_IN else f"in {path}"
         raise TargetError(f"there is a target '{target.name}' already ({where}); choose another name")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise TargetError(f"{folder} is no folder; choose another name, or another {_HOME_VARIABLE}")
+    others = [one.name for one in folder.iterdir() if not is_leftover(one)] if folder.is_dir() else []
+    if others:
+        raise TargetError(
+            f"{folder} holds something other than a target ({min(others)}); choose another name, or another "
+            f"{_HOME_VARIABLE}"
+        )
     write_atomic(path, target.to_toml())
     return path
 

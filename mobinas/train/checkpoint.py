@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from mobinas.content import is_our_state
 from mobinas.errors import TrainingError
-from mobinas.files import write_atomic
+from mobinas.files import check_ours, write_atomic
 from mobinas.train.splits import Part
 
 
@@ -18,11 +19,11 @@ def save_state(path: Path, identity: Mapping[str, str], state: Mapping[str, Any]
     """Writes tensors and plain data in one step.
 
     Raises:
-        RunFolderError: The file cannot be written; an older one stays.
+        RunFolderError: The file cannot be written, or what lies there is no such state; it stays.
     """
     buffer = io.BytesIO()
     torch.save({"identity": dict(identity), "state": dict(state)}, buffer)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue(), is_our_state)
 
 
 def load_state(path: Path, identity: Mapping[str, str]) -> dict[str, Any] | None:
@@ -37,7 +38,9 @@ def load_state(path: Path, identity: Mapping[str, str]) -> dict[str, Any] | None
 
     Raises:
         TrainingError: The state is of another training; the text names what differs.
+        RunFolderError: The file is something else.
     """
+    check_ours(path, is_our_state, "a saved state")
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
         found, state = data["identity"], data["state"]
@@ -47,7 +50,7 @@ def load_state(path: Path, identity: Mapping[str, str]) -> dict[str, Any] | None
         if found.get(key) != wanted:
             raise TrainingError(
                 f"checkpoint {path} is of another {key} ({found.get(key)} instead of {wanted}); "
-                "delete it or choose another folder"
+                "choose another folder"
             )
     return dict(state)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mobinas.arch.architecture import Architecture
 from mobinas.errors import PredictorError, TargetError
-from mobinas.files import write_atomic
+from mobinas.files import write_together
 from mobinas.targets.target import Target
 from predictors.kernels import KINDS
 from predictors.models.latency import LatencyPredictor, Prediction
@@ -72,13 +72,15 @@ class AdaptedPredictor:
         """Writes JSON and plain arrays into a folder.
 
         Raises:
-            RunFolderError: The folder cannot be written.
+            RunFolderError: The folder cannot be written, or holds other files of these names.
         """
-        self.source.save(folder / _SOURCE)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **self.transfer.to_arrays())
-        write_atomic(folder / _ARRAYS, buffer.getvalue())
-        write_atomic(folder / _JSON, json.dumps(self.target.to_json()))
+        own: dict[Path, bytes | str] = {
+            folder / _ARRAYS: buffer.getvalue(),
+            folder / _JSON: json.dumps(self.target.to_json()),
+        }
+        write_together({**self.source.files(folder / _SOURCE), **own})
 
     @classmethod
     def load(cls, folder: Path) -> "AdaptedPredictor":

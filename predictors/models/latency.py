@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mobinas.arch.architecture import Architecture
+from mobinas.content import alike
 from mobinas.errors import PredictorError
-from mobinas.files import write_atomic
+from mobinas.files import check_ours, write_together
 from mobinas.targets.measurement import Measurement, check_compatible
 from mobinas.targets.target import Target
 from predictors.kernels import KINDS, Kernel
@@ -38,6 +39,16 @@ MIN_MODELS = 8
 _FORMAT = 5
 _JSON, _ARRAYS = "predictor.json", "arrays.npz"
 _NO_BINDINGS: Mapping[str, int] = {}
+_KEYS = (
+    "format",
+    "target_fingerprint",
+    "host",
+    "runtime_version",
+    "block",
+    "batch",
+    "arrays_sha256",
+    "report",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,22 +254,36 @@ class LatencyPredictor:
         """Writes JSON and plain arrays into a folder.
 
         Raises:
-            RunFolderError: The folder cannot be written.
+            RunFolderError: The folder cannot be written, or holds other files of these names.
         """
+        write_together(self.files(folder))
+
+    @staticmethod
+    def check_place(folder: Path) -> None:
+        """Refuses a folder where another program's file has the name of a predictor's.
+
+        Raises:
+            RunFolderError: The text says what is there.
+        """
+        known = json.dumps(dict.fromkeys(_KEYS)).encode()
+        check_ours(folder / _JSON, lambda path: alike(path, known), "a latency predictor")
+
+    def files(self, folder: Path) -> dict[Path, bytes | str]:
+        """What `save` writes."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, scale=np.array(self._scale), **self._fit.to_arrays())
-        about = {
-            "format": _FORMAT,
-            "target_fingerprint": self.target_fingerprint,
-            "host": self.host,
-            "runtime_version": self.runtime_version,
-            "block": self._sums.layout.block,
-            "batch": self._sums.layout.batch,
-            "arrays_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-            "report": self.report.to_json(),
-        }
-        write_atomic(folder / _ARRAYS, buffer.getvalue())
-        write_atomic(folder / _JSON, json.dumps(about, indent=1))
+        about = (
+            _FORMAT,
+            self.target_fingerprint,
+            self.host,
+            self.runtime_version,
+            self._sums.layout.block,
+            self._sums.layout.batch,
+            hashlib.sha256(buffer.getvalue()).hexdigest(),
+            self.report.to_json(),
+        )
+        text = json.dumps(dict(zip(_KEYS, about, strict=True)), indent=1)
+        return {folder / _ARRAYS: buffer.getvalue(), folder / _JSON: text}
 
     @classmethod
     def load(cls, folder: Path) -> "LatencyPredictor":

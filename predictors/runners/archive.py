@@ -7,7 +7,7 @@ from importlib import resources
 
 # What the worker imports beside its own package, onnxruntime and NumPy.
 _SOURCES = {
-    "mobinas": ("errors.py", "runtime.py"),
+    "mobinas": ("errors.py", "locks.py", "runtime.py"),
     "mobinas.targets": ("__init__.py", "resources.py", "sizes.py", "spread.py"),
 }
 _WORKER = "predictors.worker"

@@ -5,12 +5,13 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from mobinas.content import alike
 from mobinas.errors import MeasurementError
-from mobinas.files import write_atomic
+from mobinas.files import check_ours, write_atomic
 from mobinas.targets import read_bindings
 from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
@@ -41,20 +42,35 @@ def write_kit(path: Path, models: Sequence[ModelFile], target: Target, plan: Mea
     """Writes one zip with the worker, the models and how to run them.
 
     Args:
-        path: The zip; replaced.
+        path: The zip; an older kit is replaced.
         models: What to measure.
         target: Under which settings.
         plan: How long and how often.
 
     Raises:
         MeasurementError: A model is missing, or its sizes are open.
-        RunFolderError: The zip cannot be written.
+        RunFolderError: The zip cannot be written, or something else lies there.
     """
+    check_kit_place(path)
     contents = {
         _WORKER: [worker_archive()],
         _REQUEST: request_pieces(models, target, plan),
         _README: [_INSTRUCTIONS.format(n=len(models), name=target.name).encode()],
     }
+    write_atomic(path, _zipped(contents))
+
+
+def check_kit_place(path: Path) -> None:
+    """Refuses a path where something other than a kit lies.
+
+    Raises:
+        RunFolderError: The text says what is there.
+    """
+    known = _zipped(dict.fromkeys((_WORKER, _REQUEST, _README), ()))
+    check_ours(path, lambda real: alike(real, known), "a kit", "choose another --out")
+
+
+def _zipped(contents: Mapping[str, Iterable[bytes]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, pieces in contents.items():
@@ -63,7 +79,7 @@ def write_kit(path: Path, models: Sequence[ModelFile], target: Target, plan: Mea
             with archive.open(about, "w", force_zip64=name == _REQUEST) as file:
                 for piece in pieces:
                     file.write(piece)
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_kit(path: Path, result: Path, target: Target) -> tuple[list[ModelFile], list[Measurement]]:

@@ -125,7 +125,7 @@ class SshRunner:
     def _meet(self, hello: dict[str, Any]) -> dict[str, Any]:
         if hello.get("protocol") != PROTOCOL or not {"host", "runtime_version"} <= hello.keys():
             raise TargetError(
-                f"the worker on {self._target.ssh} is of another version; remove ~/.cache/mobinas there"
+                f"the worker on {self._target.ssh} is of another version; take {_worker_path()} away there"
             )
         self._hello = hello
         return hello

@@ -17,7 +17,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from mobinas.errors import MeasurementError
+from mobinas.errors import MeasurementError, RunFolderError
+from mobinas.locks import open_lock
 from mobinas.targets.spread import TRUSTED_WAIT, block_values, half_width, interval
 from predictors.worker.measuring import DeviceSettings, MeasuringPlan, Model, Timed
 from predictors.worker.messages import request_line
@@ -140,8 +141,8 @@ def _alone() -> Iterator[None]:
     except ImportError:  # Windows, which no lost connection leaves a worker on
         yield
         return
-    user = os.getuid()
-    with (Path(tempfile.gettempdir()) / f"mobinas-worker-{user}.lock").open("w") as lock:
+    path = Path(tempfile.gettempdir()) / f"mobinas-worker-{os.getuid()}.lock"
+    with os.fdopen(_opened(path), "r+") as lock:
         deadline_s = time.monotonic() + _WAIT_S
         while True:
             try:
@@ -155,3 +156,10 @@ def _alone() -> Iterator[None]:
                 time.sleep(_POLL_S)
         yield
     time.sleep(2 * _POLL_S)  # lets another one have its turn
+
+
+def _opened(path: Path) -> int:
+    try:
+        return open_lock(path)
+    except RunFolderError as error:
+        raise MeasurementError(f"{error}: set TMPDIR to another folder") from None

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import foreign
 import pytest
 import torch
 from torch import Tensor
@@ -67,6 +68,7 @@ def test_the_same_network_gives_the_same_file(tmp_path: Path) -> None:
 
 def test_a_newer_bundle_takes_the_place_of_an_older(tmp_path: Path) -> None:
     old = export(tmp_path / "m")
+    (tmp_path / "m" / ".DS_Store").write_bytes(b"of a desktop")
     new = export(tmp_path / "m", network(seed=1))
     assert new.model_sha256 != old.model_sha256
     assert ExportBundle.load(tmp_path / "m") == new
@@ -125,10 +127,12 @@ def test_a_failing_replacement_puts_the_older_bundle_back(
 
 
 def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
-    draft = tmp_path / ".m.draft-abc"
-    draft.mkdir()
-    (draft / "model.onnx").write_bytes(b"half")
-    other = tmp_path / ".other.draft-abc"
+    export(tmp_path / "m")
+    draft = tmp_path / ".m.draft-abcd_123"
+    shutil.copytree(tmp_path / "m", draft)
+    shutil.copytree(tmp_path / "m", draft / "old")
+    (draft / ".model.onnx.abcdefgh.tmp").write_bytes(b"half")
+    other = tmp_path / ".other.draft-abcd_123"
     other.mkdir()
     export(tmp_path / "m")
     assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "m"]
@@ -140,6 +144,55 @@ def test_a_folder_with_something_else_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds something other"):
         export(tmp_path / "m")
     assert (tmp_path / "m" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.json", '{"name": "App", "short_name": "a", "icons": [], "start_url": "."}'),
+        ("manifest.json", "{"),
+        ("notes.txt", "what I saw"),
+        ("model.int8.onnx", "tuned"),
+        ("model.onnx", "tuned"),
+    ],
+)
+def test_what_no_export_has_written_keeps_a_bundle_from_being_replaced(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    directory = tmp_path / "m"
+    if name != "manifest.json":
+        export(directory)
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(content)
+    (directory / "assets").mkdir()
+    before = foreign.snapshot(tmp_path)
+    with pytest.raises(RunFolderError, match=r"holds something other than a model bundle \((assets|model)"):
+        export(directory, network(seed=1))
+    assert foreign.snapshot(tmp_path) == before
+    (directory / "assets").rmdir()
+    if content != "{":  # which a kill may leave
+        with pytest.raises(RunFolderError, match=rf"holds something other than a model bundle \({name}\)"):
+            export(directory, network(seed=1))
+        assert (directory / name).read_text() == content
+
+
+@pytest.mark.parametrize("name", [".m.draft-mine", ".m.draft-abcd1234"])
+def test_folders_that_are_called_like_drafts_stay(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("years of work")
+    before = foreign.snapshot(tmp_path)
+    export(tmp_path / "m")
+    assert {key: foreign.snapshot(tmp_path)[key] for key in before} == before
+
+
+def test_a_link_to_a_bundle_stays_a_link(tmp_path: Path) -> None:
+    export(tmp_path / "disk" / "m")
+    (tmp_path / "m").symlink_to("disk/m")
+    new = export(tmp_path / "m", network(seed=1))
+    assert (tmp_path / "m").is_symlink() and ExportBundle.load(tmp_path / "disk" / "m").files == new.files
+    (tmp_path / "n").symlink_to("disk/nothing")
+    with pytest.raises(RunFolderError, match=r"n is a link to .*nothing, which does not exist"):
+        export(tmp_path / "n")
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ def test_a_finished_artefact_is_not_made_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"accuracy": 0.9}'])
 def test_a_torn_artefact_is_made_again(damage: bytes, tmp_path: Path) -> None:
     with RunFolder(tmp_path, JOB) as folder:
-        folder.data("a.json", lambda: [1])
+        folder.data("a.json", lambda: {"accuracy": 0.1})
     (tmp_path / "a.json").write_bytes(damage)
     with RunFolder(tmp_path, JOB) as folder:
         assert not folder.is_finished("a.json")
-        assert folder.data("a.json", lambda: [2]) == [2]
+        assert folder.data("a.json", lambda: {"accuracy": 0.2}) == {"accuracy": 0.2}
 
 
 def test_a_torn_index_makes_everything_again(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_other_bindings_are_another_measurement(tmp_path: Path, target: Target) 
 def test_a_log_of_something_else_is_named(tmp_path: Path) -> None:
     log = tmp_path / "m.jsonl"
     log.write_text('{"a": 1}\n')
-    with pytest.raises(MeasurementError, match=r"m\.jsonl, line 1"):
+    with pytest.raises(MeasurementError, match=r"m\.jsonl is JSON of something else, not a measurement log"):
         measure(MODELS[:1], Target.fake(), log=log)
 
 
