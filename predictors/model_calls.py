@@ -11,7 +11,7 @@ from predictors.layout import Call, Sizes
 if TYPE_CHECKING:
     import onnx
 
-_RECTIFIERS = {"Relu", "Clip", "LeakyRelu"}
+_RECTIFIERS = {"Relu", "Clip", "LeakyRelu", "HardSigmoid"}
 _NOTHING = {"Constant", "Identity", "Dropout"}
 # Applied to a convolution's result, in a pass of its own; alone, hard swish runs as two operators.
 _ACTIVATIONS = {"Clip", "LeakyRelu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh"}
@@ -59,6 +59,10 @@ def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list
             continue
         if node.op_type == "Conv" or node.op_type == "BatchNormalization":
             producer[result] = len(calls)
+        if node.op_type == "HardSwish":
+            shape = shapes[result]
+            calls += [Call("HardSigmoid", (shape,), shape), Call("Mul", (shape, shape), shape)]
+            continue
         packed = node.op_type in ("Gemm", "MatMul")
         inputs = [
             shapes[name]
