@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobinas.arch.blocks import BLOCKS
-from mobinas.arch.stages import IDENTITY, Stage
-from mobinas.errors import ArchitectureError, did_you_mean
+from mobinas.arch.stages import IDENTITY, Stage, check_known
+from mobinas.errors import ArchitectureError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,7 @@ class StageChoices:
                 object.__setattr__(self, name, tuple(values))
                 check_distinct(name, values)
         for block in self.blocks:
-            if block not in BLOCKS:
-                raise ArchitectureError(f"unknown block '{block}'{did_you_mean(str(block), BLOCKS)}")
+            check_known("block", block, BLOCKS)
         if IDENTITY in self.blocks:
             object.__setattr__(self, "depths", (0, *(d for d in self.depths if d)))
         steps = {BLOCKS[block].steps: block for block in reversed(self.blocks)}

@@ -18,8 +18,8 @@ from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.blocks import ACTIVATIONS, HEADS, STEMS, Activation, patch_size, stem_stride
 from mobinas.arch.space import Choice, Chooser
 from mobinas.arch.stage_choices import StageChoices, check_distinct
-from mobinas.arch.stages import IDENTITY, Stage, StageBody
-from mobinas.errors import ArchitectureError, did_you_mean
+from mobinas.arch.stages import IDENTITY, Stage, StageBody, check_known
+from mobinas.errors import ArchitectureError
 
 WIDTH_MULTIPLE = 8
 _SE_IN_LAST = ((False,), (False, True))
@@ -65,8 +65,7 @@ class StageSpace:
             raise ArchitectureError("a space of stages needs at least one stage")
         for name, known in (("stem", STEMS), ("head", HEADS), ("activation", ACTIVATIONS)):
             for value in getattr(self, f"{name}s"):
-                if value not in known:
-                    raise ArchitectureError(f"unknown {name} '{value}'{did_you_mean(str(value), known)}")
+                check_known(name, value, known)
         if self.heads != ("linear",):
             check_distinct("head_widths", self.head_widths)
         self._check_widths()

@@ -1,6 +1,6 @@
 """A body of stages: runs of equal blocks, and the sequence of operations that they stand for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass
 from typing import Any, TypeVar, assert_never
 
@@ -108,8 +108,7 @@ class Stage:
     se: bool = False
 
     def __post_init__(self) -> None:
-        if self.block not in BLOCKS:
-            raise ArchitectureError(f"unknown block '{self.block}'{did_you_mean(str(self.block), BLOCKS)}")
+        check_known("block", self.block, BLOCKS)
         for name in ("width", "depth", "stride", "kernel", "expansion"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -167,13 +166,9 @@ class StageBody:
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("stem", self.stem, STEMS),
-            ("head", self.head, HEADS),
-            ("activation", self.activation, ACTIVATIONS),
-        ):
-            if value not in known:
-                raise ArchitectureError(f"unknown {name} '{value}'{did_you_mean(str(value), known)}")
+        check_known("stem", self.stem, STEMS)
+        check_known("head", self.head, HEADS)
+        check_known("activation", self.activation, ACTIVATIONS)
         if type(self.stem_width) is not int or self.stem_width < max(c.part for c in STEMS[self.stem]):
             raise ArchitectureError(f"stem_width is {self.stem_width!r}; stem '{self.stem}' needs channels")
         wants = self.head != "linear"
@@ -279,6 +274,16 @@ class StageBody:
             _read(Stage, one, f"stage {i}", f"stage {i}: ") for i, one in enumerate(rest["stages"])
         )
         return _read(cls, {**rest, "stages": stages}, "a body of stages")
+
+
+def check_known(what: str, name: Any, known: Collection[str]) -> None:
+    """Refuses a name that is not among those known.
+
+    Raises:
+        ArchitectureError: It is not; the text names the nearest.
+    """
+    if not isinstance(name, str) or name not in known:
+        raise ArchitectureError(f"unknown {what} '{name}'{did_you_mean(str(name), known)}")
 
 
 def _fields(kind: type[Any]) -> tuple[str, ...]:

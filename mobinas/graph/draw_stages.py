@@ -115,24 +115,18 @@ _Part = tuple[str, str, Kind, list[str], str]  # title, caption, kind, texts, bl
 
 def _parts(architecture: Architecture, body: StageBody) -> Iterator[_Part]:
     graph = lower(architecture)
-    yield "image", _sizes(graph.input_shape), "image", ["image"], ""
+    yield "", _sizes(graph.input_shape), "image", ["image"], ""
     convs = [
         f"patches of {c.kernel}" if c.kernel == c.stride else f"{c.kernel}x{c.kernel}{_halving(c.stride)}"
         for c in STEMS[body.stem]
     ]
-    yield "stem", _sizes(_result(graph, "stem")), "stem", convs, ""
+    yield f"stem, {body.activation}", _sizes(_result(graph, "stem")), "stem", convs, ""
     for number, stage in enumerate(body.stages):
         if stage.block != IDENTITY:
             shape = _result(graph, f"stage{number}/")
             yield f"stage {number}", _sizes(shape), "block", _blocks(stage), stage.block
-    classes = f"{architecture.task.classes} classes"
-    yield (
-        "head",
-        classes,
-        "head",
-        [_HEAD_WORDS[step].format(body.head_width) for step in HEADS[body.head]],
-        "",
-    )
+    texts = [_HEAD_WORDS[step].format(body.head_width) for step in HEADS[body.head]]
+    yield "head", f"{architecture.task.classes} classes", "head", [*texts, "linear"], ""
 
 
 _HEAD_WORDS = {"pool": "mean", "widen": "1x1 to {}", "widen_pooled": "1x1 to {}"}
