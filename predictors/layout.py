@@ -246,9 +246,11 @@ class LayoutWalk:
             self.calls[fused] = replace(call, op=op, activation="HardSwish" if swish else "HardSigmoid")
             self.values[position] = Value(value.blocked, value.plain)
             return
-        self._plainly("HardSigmoid", position)
+        sizes = self._sizes(position, value.blocked)
+        self._emit("HardSigmoid", [sizes], sizes)
         if swish:
-            self._emit("Mul", [self._sizes(position, False)] * 2, self._sizes(position, False))
+            self._emit("Mul", [sizes, sizes], sizes)
+        self.values[position] = Value(value.blocked, not value.blocked)
 
     def _pool(self, op: str, position: int) -> None:
         (source,) = self.graph.nodes[position].inputs

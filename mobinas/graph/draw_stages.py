@@ -18,7 +18,7 @@ from mobinas.arch.stages import IDENTITY, Stage, StageBody
 from mobinas.graph.layers import Graph, Shape
 from mobinas.graph.lowering import lower
 
-BOX_WIDTH = 6.4
+BOX_WIDTH = 7.2
 SMALL_WIDTH = 3.6
 _GAP = 0.25
 _PADDING = 0.35
