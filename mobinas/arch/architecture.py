@@ -104,6 +104,8 @@ class Architecture:
                         f"{self.body.stride}"
                     )
             case StageBody():
+                if not isinstance(self.resolution, int):
+                    raise ArchitectureError(f"resolution is {self.resolution!r}; it is a number of pixels")
                 if self.resolution < self.body.stride:
                     raise ArchitectureError(
                         f"resolution is {self.resolution}; the strides of stem and stages multiply to "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobinas.arch.blocks import BLOCKS
-from mobinas.arch.stages import IDENTITY, Stage, check_known
+from mobinas.arch.stages import IDENTITY, Stage, as_tuple, check_known
 from mobinas.errors import ArchitectureError
 
 
@@ -39,8 +39,8 @@ class StageChoices:
         for name in ("widths", "depths", "blocks", "strides", "kernels", "expansions", "se"):
             values = getattr(self, name)
             if values is not None:
-                object.__setattr__(self, name, tuple(values))
-                check_distinct(name, values)
+                object.__setattr__(self, name, as_tuple(name, values))
+                check_distinct(name, getattr(self, name))
         for block in self.blocks:
             check_known("block", block, BLOCKS)
         if IDENTITY in self.blocks:
@@ -52,6 +52,8 @@ class StageChoices:
             raise ArchitectureError("a stage needs a block besides 'identity'")
         if any(type(depth) is not int or depth < 0 for depth in self.depths):
             raise ArchitectureError(f"depths is {list(self.depths)}; these are whole numbers of at least 0")
+        if self.se is not None and not all(type(one) is bool for one in self.se):
+            raise ArchitectureError(f"se is {list(self.se)}; its options are true and false")
         for block in kept:
             for kernel in self.kernels_of(block):
                 for expansion in self.expansions_of(block):

@@ -18,7 +18,7 @@ from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.blocks import ACTIVATIONS, HEADS, STEMS, Activation, patch_size, stem_stride
 from mobinas.arch.space import Choice, Chooser
 from mobinas.arch.stage_choices import StageChoices, check_distinct
-from mobinas.arch.stages import IDENTITY, Stage, StageBody, check_known
+from mobinas.arch.stages import IDENTITY, Stage, StageBody, as_tuple, check_known
 from mobinas.errors import ArchitectureError
 
 WIDTH_MULTIPLE = 8
@@ -58,11 +58,13 @@ class StageSpace:
 
     def __post_init__(self) -> None:
         for name in ("resolutions", "stem_widths", "stages", "stems", "heads", "head_widths", "activations"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, as_tuple(name, getattr(self, name)))
         for name in ("resolutions", "stem_widths", "stems", "heads", "activations"):
             check_distinct(name, getattr(self, name))
-        if not self.stages:
-            raise ArchitectureError("a space of stages needs at least one stage")
+        if not self.stages or not all(isinstance(stage, StageChoices) for stage in self.stages):
+            raise ArchitectureError("a space of stages needs at least one StageChoices")
+        if type(self.width_multiple) is not int or self.width_multiple < 1:
+            raise ArchitectureError(f"width_multiple is {self.width_multiple!r}; it must be at least 1")
         for name, known in (("stem", STEMS), ("head", HEADS), ("activation", ACTIVATIONS)):
             for value in getattr(self, f"{name}s"):
                 check_known(name, value, known)

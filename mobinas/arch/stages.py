@@ -1,6 +1,6 @@
 """A body of stages: runs of equal blocks, and the sequence of operations that they stand for."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass
 from typing import Any, TypeVar, assert_never
 
@@ -175,8 +175,9 @@ class StageBody:
         if type(self.head_width) is not int or (self.head_width < 1 if wants else self.head_width != 0):
             rule = "at least 1 channel" if wants else "no wider layer, leave it 0"
             raise ArchitectureError(f"head_width is {self.head_width!r}; head '{self.head}' needs {rule}")
-        if not self.stages:
-            raise ArchitectureError("a body needs at least one stage; block 'identity' leaves one out")
+        object.__setattr__(self, "stages", as_tuple("stages", self.stages))
+        if not self.stages or not all(isinstance(stage, Stage) for stage in self.stages):
+            raise ArchitectureError("a body needs at least one Stage; block 'identity' leaves one out")
         for _ in self.operations(1):
             pass
 
@@ -246,6 +247,8 @@ class StageBody:
                 case "widen_pooled":
                     yield "head/wide", ConvBias(width, self.head_width)
                     yield "head/wide/act", Act(self.activation)
+                case _:
+                    assert_never(step)
 
     def canonical(self, in_channels: int) -> list[list[Any]]:
         """The operations without their names as plain data; equal for bodies that compute the same."""
@@ -283,7 +286,18 @@ def check_known(what: str, name: Any, known: Collection[str]) -> None:
         ArchitectureError: It is not; the text names the nearest.
     """
     if not isinstance(name, str) or name not in known:
-        raise ArchitectureError(f"unknown {what} '{name}'{did_you_mean(str(name), known)}")
+        raise ArchitectureError(f"unknown {what} '{name}'{did_you_mean(str(name).lower(), known)}")
+
+
+def as_tuple(what: str, values: Any) -> tuple[Any, ...]:
+    """Any sequence as a tuple.
+
+    Raises:
+        ArchitectureError: A single value, or a text.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ArchitectureError(f"{what} is {values!r}; give a list, if only of one")
+    return tuple(values)
 
 
 def _fields(kind: type[Any]) -> tuple[str, ...]:

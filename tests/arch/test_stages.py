@@ -142,6 +142,9 @@ def test_an_inverted_bottleneck_of_expansion_1_does_not_expand() -> None:
     ("make", "text"),
     [
         (lambda: Stage("mbcnv", 8), r"unknown block 'mbcnv'; did you mean 'mbconv'\?"),
+        (lambda: Stage("MBConv", 8), r"unknown block 'MBConv'; did you mean 'mbconv'\?"),
+        (lambda: StageBody("3x3", 8, CONV), "stages is Stage.*; give a list, if only of one"),
+        (lambda: network(StageBody("3x3", 8, (CONV,)), "32"), "resolution is '32'; it is a number of pixels"),
         (lambda: Stage("conv", 8, kernel=4), "kernel is 4; block 'conv' needs an odd one"),
         (lambda: Stage("conv", 8), "kernel is 1; block 'conv' needs an odd one"),
         (lambda: Stage("uib_ffn", 8, kernel=3, expansion=2), "block 'uib_ffn' has none to choose"),
@@ -160,7 +163,7 @@ def test_an_inverted_bottleneck_of_expansion_1_does_not_expand() -> None:
         (lambda: StageBody("4x4", 8, (CONV,)), "unknown stem '4x4'; choose from 3x3, "),
         (lambda: StageBody("3x3", 8, (CONV,), "pool"), "unknown head 'pool'"),
         (lambda: StageBody("3x3", 8, (CONV,), activation="hard_swish"), "did you mean 'hardswish'"),  # type: ignore[arg-type]
-        (lambda: StageBody("3x3", 8, ()), "at least one stage"),
+        (lambda: StageBody("3x3", 8, ()), "at least one Stage"),
         (lambda: StageBody("double_s4", 1, (CONV,)), "stem_width is 1"),
         (lambda: StageBody("3x3", 8, (CONV,), "wide"), "head_width is 0; head 'wide' needs at least"),
         (lambda: StageBody("3x3", 8, (CONV,), "linear", 8), "head 'linear' needs no wider layer, leave it 0"),

@@ -31,7 +31,7 @@ N_RANDOM = 500
 
 
 def drawn(seed: int) -> Architecture:
-    """Of each five, one of cells, one of any stages, and one of each preset's, at its least resolutions."""
+    """Of each five, one of cells, one of any stages, and one of each preset's, at its least resolution."""
     rng = random.Random(seed)
     kind = seed % 5
     if kind == 0:
@@ -39,25 +39,24 @@ def drawn(seed: int) -> Architecture:
     if kind == 1:
         return random_stage_architecture(rng, (8, 12, 16, 24, 40))
     space = stage_preset(list(STAGE_PRESETS)[kind - 2], TASK)
-    least = sorted(space.resolutions)[:2]
-    return space.build(lambda name, options: rng.choice(least if name == "resolution" else list(options)))
+    least = min(space.resolutions)
+    return space.build(lambda name, options: least if name == "resolution" else rng.choice(options))
 
 
 def trained_module(architecture: Architecture, seed: int) -> GraphModule:
-    """Weights at random and statistics of batch normalisation as a few batches left them."""
+    """Weights at random and statistics of batch normalisation as a batch left them."""
     module = GraphModule(lower(architecture), seed=seed).train()
     generator = torch.Generator().manual_seed(seed)
-    shape = (8, *module.graph.input_shape)
+    images = torch.randn(4, *module.graph.input_shape, generator=generator)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.weight.data.uniform_(0.5, 1.5, generator=generator)
             part.bias.data.normal_(std=0.2, generator=generator)
-            part.momentum = 0.5
+            part.momentum = 0.9
         elif isinstance(part, nn.Linear):
             part.weight.data.normal_(std=part.in_features**-0.5, generator=generator)
     with torch.no_grad():
-        for _ in range(2):
-            module(torch.randn(shape, generator=generator))
+        module(images)
     return module.eval()
 
 
