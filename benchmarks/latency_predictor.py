@@ -218,10 +218,10 @@ def region(
     rest = list(zip(train, measured, strict=True))
 
     def held(a: Architecture) -> bool:
-        return a.body.width == width and a.resolution == resolution
+        return a.cells.width == width and a.resolution == resolution
 
     def near(a: Architecture) -> bool:
-        return a.body.width == width or a.resolution == resolution
+        return a.cells.width == width or a.resolution == resolution
 
     # Random held-out networks seldom lie there, so those of training that lie there are predicted, too.
     for name, left_out in (("largest width and resolution", held), ("neither of them seen", near)):
@@ -314,7 +314,7 @@ def speed() -> None:
     print("\n".join(predictor.report.lines()))
     rng = random.Random(0)
     macros = list(WIDE_SPACE.macros())
-    bodies = [WIDE_SPACE.sample(rng).body for _ in range(3000)]
+    bodies = [WIDE_SPACE.sample(rng).cells for _ in range(3000)]
     models = []
     for i in range(50_000):
         resolution, depth, width = rng.choice(macros)

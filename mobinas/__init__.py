@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from mobinas.arch.architecture import Architecture, CellBody, Task
     from mobinas.arch.genotype import Cell, Edge, Genotype, published
     from mobinas.arch.space import SearchSpace
+    from mobinas.arch.stage_choices import StageChoices
+    from mobinas.arch.stage_presets import stage_preset
+    from mobinas.arch.stage_space import StageSpace
+    from mobinas.arch.stages import Stage, StageBody
     from mobinas.config import JobConfig, load_config
     from mobinas.errors import Infeasible, MobinasError
     from mobinas.metrics.objective import Objective
@@ -47,6 +51,10 @@ _HOME = {
     "Objective": "mobinas.metrics.objective",
     "Rung": "mobinas.search.rungs",
     "SearchSpace": "mobinas.arch.space",
+    "Stage": "mobinas.arch.stages",
+    "StageBody": "mobinas.arch.stages",
+    "StageChoices": "mobinas.arch.stage_choices",
+    "StageSpace": "mobinas.arch.stage_space",
     "Target": "mobinas.targets.target",
     "Task": "mobinas.arch.architecture",
     "attach_file": "mobinas.search.artifacts",
@@ -59,6 +67,7 @@ _HOME = {
     "published": "mobinas.arch.genotype",
     "run": "mobinas.pipeline.job",
     "search_family": "mobinas.pipeline.family",
+    "stage_preset": "mobinas.arch.stage_presets",
 }
 
 __all__ = [
@@ -80,6 +89,10 @@ __all__ = [
     "Objective",
     "Rung",
     "SearchSpace",
+    "Stage",
+    "StageBody",
+    "StageChoices",
+    "StageSpace",
     "Target",
     "Task",
     "attach_file",
@@ -92,6 +105,7 @@ __all__ = [
     "published",
     "run",
     "search_family",
+    "stage_preset",
 ]
 
 

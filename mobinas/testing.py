@@ -1,4 +1,4 @@
-"""Contract tests that every op, method, sampler, runner and export format passes, for those who add one.
+"""Contract tests that every op, block, method, sampler, runner and export format passes, for extensions too.
 
 A test suite subclasses a contract and says what it is about, as a pytest fixture::
 
@@ -12,7 +12,9 @@ assertions, call ``pytest.register_assert_rewrite("mobinas.testing")`` in a conf
 """
 
 import copy
+import itertools
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,14 @@ import torch
 
 from exporters.base import RELATIVE_TOLERANCE, Exporter
 from mobinas.arch.architecture import Architecture, CellBody, Task
+from mobinas.arch.blocks import BLOCKS
 from mobinas.arch.ops import OPS
 from mobinas.arch.space import SearchSpace
+from mobinas.arch.stages import Stage, StageBody
 from mobinas.errors import ExportError, TrainingError
 from mobinas.graph.cost import cost
-from mobinas.graph.layers import BatchNorm2d
+from mobinas.graph.draw_stages import draw_stages
+from mobinas.graph.layers import BatchNorm2d, Graph
 from mobinas.graph.lowering import lower, lower_op
 from mobinas.graph.onnx_writer import write_onnx
 from mobinas.metrics.objective import Objective
@@ -42,11 +47,20 @@ from mobinas.supernet.settings import MethodSettings
 from mobinas.targets.target import Target
 from mobinas.train.data import load_data
 from mobinas.train.splits import Splits, split
+from predictors.kernels import kernel_of
 from predictors.layout import calls_of_graph
 from predictors.runners.base import ModelFile, Runner
+from predictors.steps import program_of
 from predictors.worker.measuring import MeasuringPlan
 
-__all__ = ["ExporterContract", "MethodContract", "OpContract", "RunnerContract", "SamplerContract"]
+__all__ = [
+    "BlockContract",
+    "ExporterContract",
+    "MethodContract",
+    "OpContract",
+    "RunnerContract",
+    "SamplerContract",
+]
 
 SPACE = SearchSpace(
     Task(10, 1), (8, 16), (3,), (4,), (("none", "skip_connect", "conv_3x3", "max_pool_3x3"),), nodes=2
@@ -95,6 +109,66 @@ class OpContract:
         calls = calls_of_graph(lower_op(op, (6, 8, 8), stride=1), 1)
         assert calls or op == "skip_connect"
         assert OPS[op].name == op
+
+
+class BlockContract:
+    """An entry of `mobinas.arch.blocks.BLOCKS`; fixture ``block``: its name."""
+
+    def stages(self, block: str) -> Iterator[Stage]:
+        """Stages of two of it: all kernels and expansions, strides, widths, squeeze-excitation."""
+        of = BLOCKS[block]
+        sizes = itertools.product(of.kernels or (1,), of.expansions or (1,), (1, 2), (8, 12), (False, True))
+        for kernel, expansion, stride, width, se in sizes:
+            if (of.can_stride or stride == 1) and (of.can_excite or not se) and (of.steps or width == 8):
+                yield Stage(block, width, 2, stride, kernel, expansion, se)
+
+    def graphs(self, block: str) -> Iterator[Graph]:
+        """A network of each of the stages."""
+        for stage in self.stages(block):
+            body = StageBody("3x3", 8, (stage,), activation="hardswish" if stage.se else "relu")
+            yield lower(Architecture(body, 8, Task(5)))
+
+    def test_it_brings_the_map_to_its_channels_and_size(self, block: str) -> None:
+        """And nothing else stands between stem and classifier; what it costs is what is trained, merged."""
+        for graph in self.graphs(block):
+            pool = next(node for node in graph.nodes if node.name == "head/pool")
+            channels, height, width = graph.nodes[pool.inputs[0]].shape
+            assert channels in (8, 12) and height == width and height in (4, 8)
+            inside = [node for node in graph.nodes if not node.name.startswith(("input", "stem0", "head/"))]
+            assert all(node.name.split("/")[2] == block for node in inside)
+            assert bool(inside) == bool(BLOCKS[block].steps)
+            merged = GraphModule(graph.merged(), initialise=False)
+            assert cost(graph).params == sum(p.numel() for p in merged.parameters())
+
+    def test_torch_and_onnx_runtime_compute_the_same(self, block: str) -> None:
+        """From one lowering, with random weights and statistics."""
+        graphs = list(self.graphs(block))
+        for graph in (*graphs[:2], *graphs[-2:]):
+            module = GraphModule(graph, seed=0)
+            images = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+            module(images)  # moves the statistics of batch normalisation
+            expected = module.eval()(images).detach().numpy()  # with gradients, layer by layer
+            state = {name.removeprefix("layers."): t.numpy() for name, t in module.state_dict().items()}
+            model = write_onnx(graph, state)
+            onnx.checker.check_model(model, full_check=True)
+            found = run_batches(open_session(model, Target.local(), any_batch=True), images.numpy())
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+    def test_the_latency_predictor_knows_its_kernels(self, block: str) -> None:
+        """In blocks of channels and without; the same work as the cost counter's where nothing is padded."""
+        for graph in self.graphs(block):
+            kernels = [kernel_of(call) for call in calls_of_graph(graph, 1)]
+            assert not any(kernel.kind == "other" for kernel in kernels)
+            assert sum(kernel.work for kernel in kernels if kernel.weight_bytes) == cost(graph).macs
+            assert calls_of_graph(graph, 16)
+            program_of(graph)
+
+    def test_it_can_be_drawn(self, block: str) -> None:
+        """By its name."""
+        stage = next(self.stages(block))
+        body = StageBody("3x3", 8, (stage,))
+        boxes = [box for card in draw_stages(Architecture(body, 8, Task(5))).cards for box in card.boxes]
+        assert [box.block for box in boxes if box.block] == [block] * (2 if BLOCKS[block].steps else 0)
 
 
 class MethodContract:

@@ -8,7 +8,7 @@ pooling adds two reorderings. A test holds the result equal to what the runtime'
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from mobinas.graph.layers import (
@@ -19,11 +19,15 @@ from mobinas.graph.layers import (
     Crop,
     GlobalAvgPool,
     Graph,
+    HardSigmoid,
+    HardSwish,
     Input,
     Linear,
     Node,
     Pool2d,
     ReLU,
+    RepConv2d,
+    Scale,
     Zeros,
 )
 
@@ -118,6 +122,8 @@ class LayoutWalk:
                 pass
             case Conv2d():
                 self._conv(position, node, layer)
+            case RepConv2d():
+                self._conv(position, node, layer.merged)
             case BatchNorm2d():
                 if position in self.folded:
                     self.values[position] = self.values[sources[0]]
@@ -125,6 +131,10 @@ class LayoutWalk:
                     self._plainly("BatchNormalization", position, [(node.shape[0],)] * 4)
             case ReLU():
                 self._relu(position)
+            case HardSwish() | HardSigmoid():
+                self._activation(position, layer)
+            case Scale():
+                self._scale(position, node)
             case Pool2d():
                 self._pool("MaxPool" if layer.kind == "max" else "AveragePool", position)
             case GlobalAvgPool():
@@ -188,19 +198,22 @@ class LayoutWalk:
 
     def _conv(self, position: int, node: Node, layer: Conv2d) -> None:
         (source,) = node.inputs
-        normed = position in self.norm_of
+        biased = layer.bias or position in self.norm_of
         inputs, outputs = layer.in_channels, layer.out_channels
         direct = layer.groups == 1 and inputs < self.block
         aligned = inputs % _ALIGNMENT == 0 and (layer.groups in (1, inputs))
-        blocked = self.block > 1 and (direct or aligned)
+        grouped = 1 < layer.groups < inputs and not any(
+            channels % (layer.groups * self.block) for channels in (inputs, outputs)
+        )
+        blocked = self.block > 1 and (direct or aligned or grouped)
         if not blocked or direct:
             self.plain(source)
         else:
             self._in_blocks(source)
         filters = self._padded(outputs) if blocked else outputs
         per_group = inputs if direct or not blocked else self._padded(inputs)
-        weights = (filters, 1 if layer.groups > 1 else per_group, *layer.kernel)
-        given = [self._sizes(source, blocked and not direct), weights, *([(filters,)] * normed)]
+        weights = (filters, per_group if layer.groups == 1 else inputs // layer.groups, *layer.kernel)
+        given = [self._sizes(source, blocked and not direct), weights, *([(filters,)] * biased)]
         end = self.norm_of.get(position, position)
         conv = self._emit("Conv", given, self._sizes(end, blocked), blocked=blocked)
         self.values[position] = Value(blocked, not blocked, conv=conv)
@@ -222,6 +235,23 @@ class LayoutWalk:
         self._emit("Relu", [self._sizes(source, value.blocked)], self._sizes(position, value.blocked))
         self.values[position] = Value(value.blocked, not value.blocked)
 
+    def _activation(self, position: int, layer: HardSwish | HardSigmoid) -> None:
+        """Within the convolution before it; else hard swish is a hard sigmoid and a product."""
+        (source,) = self.graph.nodes[position].inputs
+        value, fused = self.values[source], self._fusable(source)
+        call = self.calls[fused] if fused >= 0 else None
+        swish = isinstance(layer, HardSwish)
+        if call is not None and (call.blocked or not swish):
+            op = "Conv" if call.blocked else "FusedConv"
+            self.calls[fused] = replace(call, op=op, activation="HardSwish" if swish else "HardSigmoid")
+            self.values[position] = Value(value.blocked, value.plain)
+            return
+        sizes = self._sizes(position, value.blocked)
+        self._emit("HardSigmoid", [sizes], sizes)
+        if swish:
+            self._emit("Mul", [sizes, sizes], sizes)
+        self.values[position] = Value(value.blocked, not value.blocked)
+
     def _pool(self, op: str, position: int) -> None:
         (source,) = self.graph.nodes[position].inputs
         whole = self.block > 1 and self.graph.nodes[position].shape[0] % self.block == 0
@@ -232,30 +262,51 @@ class LayoutWalk:
         self._emit(op, [self._sizes(source, True)], self._sizes(position, True), blocked=True)
         self.values[position].blocked = True
 
+    def _scale(self, position: int, node: Node) -> None:
+        """A product; in blocks only where nothing is broadcast, on a map of one pixel."""
+        sizes = [self._sizes(source, True) for source in node.inputs]
+        if self.block > 1 and sizes[0] == sizes[1] and all(self.values[i].blocked for i in node.inputs):
+            self._emit("Mul", sizes, sizes[0])
+            self.values[position].blocked = True
+        else:
+            self._plainly("Mul", position)
+
     def _add(self, position: int, node: Node) -> None:
         first, *rest = node.inputs
         running, fusable = self.values[first], self._fusable(first)
         for second in rest:
             value = self.values[second]
             if self.block > 1 and running.blocked and value.blocked:
-                self._blocked_sum(position, fusable if fusable >= 0 else self._fusable(second))
-                running, fusable = Value(blocked=True), -1
+                conv = self._blocked_sum(position, fusable if fusable >= 0 else self._fusable(second))
+                running, fusable = Value(blocked=True, conv=conv), -1
                 continue
             for term in (running, value):
                 if not term.plain:
                     given, shape = self._sizes(position, True), self._sizes(position, False)
                     self._emit("ReorderOutput", [given], shape, blocked=True)
                     term.plain = True
-            self._emit("Add", [self._sizes(position, False)] * 2, self._sizes(position, False))
-            running, fusable = Value(plain=True), -1
+            conv = self._plain_sum(position, (fusable, self._fusable(second)))
+            running, fusable = Value(plain=True, conv=conv), -1
         self.values[position] = running
 
-    def _blocked_sum(self, position: int, fused: int) -> None:
+    def _plain_sum(self, position: int, fusable: tuple[int, int]) -> int:
+        """As `_blocked_sum`, of plain values."""
+        sizes = self._sizes(position, False)
+        for fused in fusable if self.block > 1 else ():
+            call = self.calls[fused] if fused >= 0 else None
+            if call is not None and not call.blocked:
+                self.calls[fused] = None
+                return self._emit("FusedConv", [*call.inputs, sizes], sizes)
+        self._emit("Add", [sizes, sizes], sizes)
+        return -1
+
+    def _blocked_sum(self, position: int, fused: int) -> int:
+        """Emits a sum; the position of the convolution that takes it up, -1 where none does."""
         sizes = self._sizes(position, True)
         call = self.calls[fused] if fused >= 0 else None
         if call is None:
             self._emit("Add", [sizes, sizes], sizes)
-            return
+            return -1
         # The convolution runs once both terms are there.
         self.calls[fused] = None
-        self._emit("Conv", [*call.inputs, sizes], sizes, blocked=True)
+        return self._emit("Conv", [*call.inputs, sizes], sizes, blocked=True)

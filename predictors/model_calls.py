@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OnnxModel: TypeAlias = "Path | onnx.ModelProto | ModelFile"
 
-_RECTIFIERS = {"Relu", "Clip", "LeakyRelu"}
+_RECTIFIERS = {"Relu", "Clip", "LeakyRelu", "HardSigmoid"}
 _NOTHING = {"Constant", "Identity", "Dropout"}
 # Applied to a convolution's result, in a pass of its own; alone, hard swish runs as two operators.
 _ACTIVATIONS = {"Clip", "LeakyRelu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh"}
@@ -69,6 +69,10 @@ def _read(model: "onnx.ModelProto", batch: int) -> list[Call]:
             continue
         if node.op_type == "Conv" or node.op_type == "BatchNormalization":
             producer[result] = len(calls)
+        if node.op_type == "HardSwish":
+            shape = shapes[result]
+            calls += [Call("HardSigmoid", (shape,), shape), Call("Mul", (shape, shape), shape)]
+            continue
         packed = node.op_type in ("Gemm", "MatMul")
         inputs = [
             shapes[name]

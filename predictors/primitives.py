@@ -107,7 +107,7 @@ def shapes_of(space: SearchSpace) -> list[Shape]:
 
 def _stages(space: SearchSpace, resolution: int, depth: int, width: int) -> set[Shape]:
     any_one = space.single_op_architectures()[0]
-    body = replace(any_one.body, depth=depth, width=width)
+    body = replace(any_one.cells, depth=depth, width=width)
     graph = lower(Architecture(body, resolution, space.task))
     # Of ``stage0/cell0/concat``; concatenations within ops have longer names.
     ends = [node.shape for node in graph.nodes if node.name.endswith("/concat") and node.name.count("/") == 2]

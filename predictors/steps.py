@@ -17,11 +17,15 @@ from mobinas.graph.layers import (
     Crop,
     GlobalAvgPool,
     Graph,
+    HardSigmoid,
+    HardSwish,
     Input,
     Linear,
     Node,
     Pool2d,
     ReLU,
+    RepConv2d,
+    Scale,
     Zeros,
 )
 from predictors.model_calls import OnnxModel, shapes_of, sized
@@ -125,7 +129,7 @@ def program_of(graph: Graph) -> Program:
     """The steps of a Graph's first output; batch normalisation behind a convolution is folded into it."""
     steps: list[Step] = []
     place: list[int] = []
-    for node in graph.nodes:
+    for node in graph.merged().nodes:
         inputs = [place[i] for i in node.inputs]
         folded = isinstance(node.layer, BatchNorm2d) and steps[inputs[0]].detail
         place.append(inputs[0] if folded else _append(steps, _step_of(graph, node), inputs))
@@ -141,13 +145,15 @@ def _step_of(graph: Graph, node: Node) -> Step:
             return Step(_ZEROS, 0, ())
         case Conv2d():
             return _conv(layer.kernel, layer.stride, layer.groups, layer.in_channels, size)
-        case BatchNorm2d() | ReLU() | Crop():
+        case RepConv2d():
+            raise AssertionError("a merged graph has no branches")
+        case BatchNorm2d() | ReLU() | HardSwish() | HardSigmoid() | Crop():
             return Step("elementwise", size, ())
         case Pool2d():
             return Step("pool", size * layer.kernel**2, ())
         case GlobalAvgPool():
             return Step("pool", float(math.prod(graph.nodes[node.inputs[0]].shape)), ())
-        case Add():
+        case Add() | Scale():
             return Step("sum", size, ())
         case Concat():
             return Step("concat", size, ())

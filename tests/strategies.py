@@ -5,9 +5,13 @@ import random
 from hypothesis import strategies as st
 
 from mobinas.arch.architecture import STEM_STRIDE, Architecture, CellBody, Task
+from mobinas.arch.blocks import ACTIVATIONS, BLOCKS, HEADS, STEMS
 from mobinas.arch.genotype import N_INPUTS, Cell, Edge, Genotype
 from mobinas.arch.ops import OP_SETS, OPS
 from mobinas.arch.space import SearchSpace
+from mobinas.arch.stage_choices import StageChoices
+from mobinas.arch.stage_space import StageSpace
+from mobinas.arch.stages import IDENTITY, Stage, StageBody
 
 REAL_OPS = tuple(op for op in OPS if op != "none")
 
@@ -86,3 +90,64 @@ def renamed(cell: Cell, rng: random.Random) -> Cell:
         nodes.append(tuple(rng.sample(edges, len(edges))))
     concat = [number_of[n] for n in cell.concat]
     return Cell(tuple(nodes), tuple(rng.sample(concat, len(concat))))
+
+
+# Even, for groups of two; at least 4, for squeeze-excitation.
+WIDTHS = (4, 6, 8, 12, 16, 24)
+
+
+def random_stage(rng: random.Random, given_width: int, widths: tuple[int, ...] = WIDTHS) -> Stage:
+    """Any stage that can follow so many channels."""
+    block = BLOCKS[rng.choice(list(BLOCKS))]
+    return Stage(
+        block.name,
+        given_width if block.name == IDENTITY else rng.choice(widths),
+        rng.randint(1, 3),
+        rng.choice((1, 2)) if block.can_stride else 1,
+        rng.choice(block.kernels) if block.kernels else 1,
+        rng.choice((1, *block.expansions)) if block.expansions else 1,
+        block.can_excite and rng.random() < 0.3,
+    )
+
+
+def random_stage_architecture(rng: random.Random, widths: tuple[int, ...] = WIDTHS) -> Architecture:
+    """A small network of stages of any stem and head."""
+    stem, head = rng.choice(list(STEMS)), rng.choice(list(HEADS))
+    stem_width, stages = rng.choice(widths), list[Stage]()
+    for _ in range(rng.randint(1, 3)):
+        stages.append(random_stage(rng, stages[-1].width if stages else stem_width, widths))
+    head_width = 0 if head == "linear" else rng.choice((20, 32))
+    body = StageBody(stem, stem_width, tuple(stages), head, head_width, rng.choice(ACTIVATIONS))
+    resolution = body.stride * rng.randint(1, 3) + rng.choice((0, body.patch))
+    return Architecture(body, resolution, Task(rng.randint(2, 12), rng.randint(1, 4)))
+
+
+def stage_architectures() -> st.SearchStrategy[Architecture]:
+    """Small architectures of stages."""
+    return st.randoms(use_true_random=False).map(random_stage_architecture)
+
+
+@st.composite
+def stage_choices(draw: st.DrawFn) -> StageChoices:
+    """What a stage may be, with one to three options each."""
+
+    def some(options: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(draw(st.lists(st.sampled_from(options), min_size=1, max_size=3, unique=True)))
+
+    names = tuple(name for name in BLOCKS if BLOCKS[name].can_stride)
+    blocks = tuple(draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)))
+    depths = some((0, 1, 2, 3))
+    return StageChoices(some((8, 16, 24)), depths, blocks, draw(st.sampled_from([(1,), (2,), (1, 2)])))
+
+
+def stage_spaces() -> st.SearchStrategy[StageSpace]:
+    """Small spaces of networks of stages."""
+    return st.builds(
+        lambda stages, stems, heads, activations: StageSpace(
+            Task(3, 1), (32, 36), (8, 16), tuple(stages), stems, heads, (16, 24), activations
+        ),
+        st.lists(stage_choices(), min_size=1, max_size=3),
+        st.sampled_from([("3x3",), ("3x3_s2", "patch4")]),
+        st.sampled_from([("linear",), ("linear", "wide"), ("wide_pooled",)]),
+        st.sampled_from([("relu",), ACTIVATIONS]),
+    )

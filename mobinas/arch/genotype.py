@@ -144,7 +144,10 @@ class Genotype:
             ArchitectureError: The data are not of that form, or break a rule of cells.
         """
         if not isinstance(data, Mapping) or set(data) != {"normal", "reduction"}:
-            raise ArchitectureError("a genotype is an object with exactly the keys 'normal' and 'reduction'")
+            text = "a genotype is an object with exactly the keys 'normal' and 'reduction'"
+            if isinstance(data, Mapping) and ("stages" in data or "body" in data):
+                text += "; these data are a network of stages" if "stages" in data else "; take its body's"
+            raise ArchitectureError(text)
         return cls(_cell_from_json(data["normal"], "normal"), _cell_from_json(data["reduction"], "reduction"))
 
     @classmethod

@@ -196,7 +196,7 @@ class SearchSpace:
         """
         if not self.contains(architecture):
             raise ArchitectureError(f"{architecture.name} does not lie in this search space")
-        body = architecture.body
+        body = architecture.cells
         choices: dict[str, Choice] = {
             "resolution": architecture.resolution,
             "depth": body.depth,
@@ -219,7 +219,10 @@ class SearchSpace:
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether the architecture (as written, not up to isomorphism) lies in this space."""
-        body, genotype = architecture.body, architecture.body.genotype
+        body = architecture.body
+        if not isinstance(body, CellBody):
+            return False
+        genotype = body.genotype
         macro = (architecture.resolution, body.depth, body.width)
         return (
             architecture.task == self.task
@@ -263,7 +266,7 @@ class SearchSpace:
         Returns:
             A vector of zeros and ones, of the same length for every architecture of the space.
         """
-        body = architecture.body
+        body = architecture.cells
         macro: list[float] = []
         pairs = (
             (self.resolutions, architecture.resolution),

@@ -10,13 +10,18 @@ from mobinas.graph.layers import (
     Crop,
     GlobalAvgPool,
     Graph,
+    HardSigmoid,
+    HardSwish,
     Input,
     Layer,
     Linear,
     Node,
     Pool2d,
     ReLU,
+    RepConv2d,
+    Scale,
     Shape,
+    Weighted,
     Zeros,
 )
 
@@ -45,7 +50,7 @@ class GraphBuilder:
         Returns:
             The node's position.
         """
-        shareable = self._share and not isinstance(layer, Conv2d | BatchNorm2d | Linear)
+        shareable = self._share and not isinstance(layer, Weighted)
         key = (layer, inputs)
         if shareable and key in self._shared:
             return self._shared[key]
@@ -55,6 +60,16 @@ class GraphBuilder:
         self._nodes.append(node)
         self._shared[key] = len(self._nodes) - 1
         return len(self._nodes) - 1
+
+    def conv_bn(self, name: str, source: int, conv: Conv2d, affine: bool = True) -> int:
+        """Appends a convolution and batch normalisation; returns the position of the latter."""
+        x = self.add(f"{name}/conv", conv, source)
+        return self.add(f"{name}/bn", BatchNorm2d(conv.out_channels, affine), x)
+
+    def classifier(self, name: str, source: int, classes: int) -> int:
+        """Appends a global mean and a linear layer; returns the position of the latter."""
+        pooled = self.add(f"{name}/pool", GlobalAvgPool(), source)
+        return self.add(f"{name}/linear", Linear(self.shape(pooled)[0], classes), pooled)
 
     def finish(self, *outputs: int) -> Graph:
         """The Graph of all nodes that the outputs depend on."""
@@ -73,6 +88,8 @@ class GraphBuilder:
 def _infer_shape(layer: Layer, shapes: list[Shape]) -> Shape:
     channels, height, width = shapes[0]
     match layer:
+        case RepConv2d():
+            return _infer_shape(layer.merged, shapes)
         case Conv2d():
             span = [layer.dilation * (k - 1) for k in layer.kernel]
             return (
@@ -93,7 +110,7 @@ def _infer_shape(layer: Layer, shapes: list[Shape]) -> Shape:
             return (channels, 1, 1)
         case Linear():
             return (layer.out_features, 1, 1)
-        case Input() | BatchNorm2d() | ReLU() | Add():
+        case Input() | BatchNorm2d() | ReLU() | HardSwish() | HardSigmoid() | Add() | Scale():
             return shapes[0]
         case _:
             assert_never(layer)
@@ -103,6 +120,8 @@ def _infer_segments(layer: Layer, sources: list[Node], channels: int) -> tuple[i
     match layer:
         case Concat():
             return tuple(segment for source in sources for segment in source.segments)
+        case RepConv2d():
+            return _infer_segments(layer.merged, sources, channels)
         case Conv2d():
             # A depthwise filter keeps its channel where it was; a mixture starts a new order.
             depthwise = layer.groups == layer.in_channels == layer.out_channels
@@ -112,7 +131,9 @@ def _infer_segments(layer: Layer, sources: list[Node], channels: int) -> tuple[i
         case Add():
             same = len({source.segments for source in sources}) == 1
             return sources[0].segments if same else (channels,)
-        case Input() | BatchNorm2d() | ReLU() | Pool2d() | Crop() | Zeros() | GlobalAvgPool():
+        case Input() | BatchNorm2d() | ReLU() | HardSwish() | HardSigmoid() | Pool2d() | Crop() | Zeros():
+            return sources[0].segments
+        case Scale() | GlobalAvgPool():
             return sources[0].segments
         case _:
             assert_never(layer)

@@ -11,11 +11,15 @@ from mobinas.graph.layers import (
     Crop,
     GlobalAvgPool,
     Graph,
+    HardSigmoid,
+    HardSwish,
     Input,
     Layer,
     Linear,
     Pool2d,
     ReLU,
+    RepConv2d,
+    Scale,
     Shape,
     Zeros,
 )
@@ -26,7 +30,8 @@ class Cost:
     """Counts for one image.
 
     Attributes:
-        params: Trainable numbers, batch normalisation included.
+        params: Trainable numbers, batch normalisation included; of convolutions that are trained in branches
+            those of the merged one.
         macs: Multiply-accumulates of convolutions and linear layers.
     """
 
@@ -40,16 +45,20 @@ class Cost:
 def layer_cost(layer: Layer, shape: Shape) -> Cost:
     """Cost of one layer whose result has this (channels, height, width)."""
     match layer:
+        case RepConv2d():
+            return layer_cost(layer.merged, shape)
         case Conv2d():
             taps = layer.kernel[0] * layer.kernel[1] * (layer.in_channels // layer.groups)
             weights = layer.out_channels * taps
-            return Cost(weights, weights * shape[1] * shape[2])
+            return Cost(weights + layer.out_channels * layer.bias, weights * shape[1] * shape[2])
         case BatchNorm2d():
             return Cost(2 * layer.channels if layer.affine else 0, 0)
         case Linear():
             weights = layer.in_features * layer.out_features
             return Cost(weights + layer.out_features, weights)
-        case Input() | ReLU() | Pool2d() | Crop() | Zeros() | Add() | Concat() | GlobalAvgPool():
+        case Input() | ReLU() | HardSwish() | HardSigmoid() | Pool2d() | Crop() | Zeros():
+            return Cost(0, 0)
+        case Add() | Scale() | Concat() | GlobalAvgPool():
             return Cost(0, 0)
         case _:
             assert_never(layer)

@@ -5,7 +5,7 @@ its `match` in `typing.assert_never`, so a kind that one of them forgets is a ty
 """
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Shape = tuple[int, int, int]
@@ -18,7 +18,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Conv2d:
-    """A convolution without bias. `kernel`, `stride`, `padding` are (height, width); padding is symmetric."""
+    """A convolution. `kernel`, `stride`, `padding` are (height, width); padding is symmetric."""
 
     in_channels: int
     out_channels: int
@@ -27,6 +27,21 @@ class Conv2d:
     padding: tuple[int, int] = (0, 0)
     dilation: int = 1
     groups: int = 1
+    bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RepConv2d:
+    """A convolution with bias that is trained as a sum of branches, each with batch normalisation (RepVGG).
+
+    Attributes:
+        merged: What it computes; counted, measured and exported.
+        branches: What training sums, each followed by a batch normalisation of its own; None stands for the
+            identity. Each adds up with `merged`: kernels are odd and padded by half.
+    """
+
+    merged: Conv2d
+    branches: tuple[Conv2d | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,16 @@ class BatchNorm2d:
 @dataclass(frozen=True, slots=True)
 class ReLU:
     """max(x, 0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HardSwish:
+    """x * min(max(x + 3, 0), 6) / 6 (MobileNetV3, https://arxiv.org/abs/1905.02244, section 5.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HardSigmoid:
+    """min(max(x + 3, 0), 6) / 6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +95,11 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """The first input times the second, which has one number per channel, shape (channels, 1, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Concat:
     """Concatenation along the channels."""
 
@@ -87,7 +117,10 @@ class Linear:
     out_features: int
 
 
-Layer = Input | Conv2d | BatchNorm2d | ReLU | Pool2d | Crop | Zeros | Add | Concat | GlobalAvgPool | Linear
+Activation = ReLU | HardSwish | HardSigmoid
+Weighted = Conv2d | RepConv2d | BatchNorm2d | Linear
+"""Layers with parameters."""
+Layer = Input | Weighted | Activation | Pool2d | Crop | Zeros | Add | Scale | Concat | GlobalAvgPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +160,13 @@ class Graph:
         """(channels, height, width) of the input."""
         return self.nodes[0].shape
 
+    def merged(self) -> "Graph":
+        """The same with every convolution that is trained in branches as the one that it amounts to."""
+        nodes = (
+            replace(n, layer=n.layer.merged) if isinstance(n.layer, RepConv2d) else n for n in self.nodes
+        )
+        return Graph(tuple(nodes), self.outputs)
+
     def input_shapes(self, node: Node) -> Iterator[Shape]:
         """Shapes of the node's inputs, in order."""
         return (self.nodes[i].shape for i in node.inputs)
@@ -147,6 +187,7 @@ class Graph:
             for i, by in self.readers(live).items()
             if len(by) == 1
             and i not in self.outputs
-            and isinstance(self.nodes[i].layer, Conv2d)
+            and isinstance(conv := self.nodes[i].layer, Conv2d)
+            and not conv.bias
             and isinstance(self.nodes[by[0]].layer, BatchNorm2d)
         }

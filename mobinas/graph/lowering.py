@@ -1,15 +1,16 @@
-"""Turns an architecture, or one op, into a Graph; the only place that knows how cells are wired.
+"""Turns an architecture, or one op, into a Graph; with `stage_lowering` the only place that knows the wiring.
 
-The wiring follows the evaluation networks of DARTS (https://arxiv.org/abs/1806.09055): each cell first brings
+Cells are wired as in the evaluation networks of DARTS (https://arxiv.org/abs/1806.09055): each first brings
 the outputs of its two predecessors to its own width; edges into reduction cells from those two have stride 2.
 """
 
 from dataclasses import dataclass
 from typing import assert_never
 
-from mobinas.arch.architecture import Architecture, CellBody
+from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import N_INPUTS, Cell
 from mobinas.arch.ops import OPS, BatchNorm, Conv, FactorizedReduce, Pool, Relu, Step, Zero
+from mobinas.arch.stages import StageBody
 from mobinas.errors import ArchitectureError
 from mobinas.graph.builder import GraphBuilder
 from mobinas.graph.layers import (
@@ -18,14 +19,13 @@ from mobinas.graph.layers import (
     Concat,
     Conv2d,
     Crop,
-    GlobalAvgPool,
     Graph,
-    Linear,
     Pool2d,
     ReLU,
     Shape,
     Zeros,
 )
+from mobinas.graph.stage_lowering import lower_stages
 
 _STEM_WIDTH_FACTOR = 3
 _AUXILIARY_CHANNELS = (128, 768)
@@ -51,10 +51,21 @@ def lower(architecture: Architecture, *, auxiliary: bool = False) -> Graph:
         A Graph from the normalised image to the logits, then the auxiliary logits if asked for.
 
     Raises:
-        ArchitectureError: The feature map is too small for an auxiliary classifier.
+        ArchitectureError: The feature map is too small for an auxiliary classifier, or stages have none.
     """
-    body, task = architecture.body, architecture.task
-    b = GraphBuilder((task.in_channels, architecture.resolution, architecture.resolution))
+    match architecture.body:
+        case CellBody():
+            return _lower_cells(architecture.body, architecture.resolution, architecture.task, auxiliary)
+        case StageBody():
+            if auxiliary:
+                raise ArchitectureError("networks of stages have no auxiliary classifier; train without it")
+            return lower_stages(architecture.body, architecture.resolution, architecture.task)
+        case _:
+            assert_never(architecture.body)
+
+
+def _lower_cells(body: CellBody, resolution: int, task: Task, auxiliary: bool) -> Graph:
+    b = GraphBuilder((task.in_channels, resolution, resolution))
     older, newer = _stem(b, body)
     width, stage, place = body.width, 0, 0
     auxiliary_at = -1
@@ -73,7 +84,7 @@ def lower(architecture: Architecture, *, auxiliary: bool = False) -> Graph:
         older, newer = newer, _Feature(output, "reduce" if reduces else "cell", stage)
         if index == body.reductions[1]:
             auxiliary_at = output
-    logits = _classifier(b, "head", newer.position, task.classes)
+    logits = b.classifier("head", newer.position, task.classes)
     if not auxiliary:
         return b.finish(logits)
     return b.finish(logits, _auxiliary_head(b, auxiliary_at, task.classes, body.stem == "imagenet"))
@@ -99,26 +110,20 @@ def _stem(b: GraphBuilder, body: CellBody) -> tuple[_Feature, _Feature]:
     channels, width = b.shape(0)[0], body.width
     wide = _STEM_WIDTH_FACTOR * width
     if body.stem == "cifar":
-        feature = _Feature(_conv_bn(b, "stem0", 0, Conv2d(channels, wide, (3, 3), padding=(1, 1))), "stem", 0)
+        feature = _Feature(b.conv_bn("stem0", 0, Conv2d(channels, wide, (3, 3), padding=(1, 1))), "stem", 0)
         return feature, feature
     if body.stem == "strided":
-        x = _conv_bn(b, "stem0", 0, Conv2d(channels, wide // 2, (3, 3), padding=(1, 1)))
-        x = _conv_bn(
-            b, "stem1", b.add("stem0/relu", ReLU(), x), Conv2d(wide // 2, wide, (3, 3), (2, 2), (1, 1))
-        )
+        x = b.conv_bn("stem0", 0, Conv2d(channels, wide // 2, (3, 3), padding=(1, 1)))
+        x = b.add("stem0/relu", ReLU(), x)
+        x = b.conv_bn("stem1", x, Conv2d(wide // 2, wide, (3, 3), (2, 2), (1, 1)))
         feature = _Feature(x, "stem", 0)
         return feature, feature
     half = Conv2d(channels, width // 2, (3, 3), (2, 2), (1, 1))
-    x = b.add("stem0/relu", ReLU(), _conv_bn(b, "stem0/a", 0, half))
-    x = _conv_bn(b, "stem0/b", x, Conv2d(width // 2, width, (3, 3), (2, 2), (1, 1)))
+    x = b.add("stem0/relu", ReLU(), b.conv_bn("stem0/a", 0, half))
+    x = b.conv_bn("stem0/b", x, Conv2d(width // 2, width, (3, 3), (2, 2), (1, 1)))
     y = b.add("stem1/relu", ReLU(), x)
-    y = _conv_bn(b, "stem1", y, Conv2d(width, width, (3, 3), (2, 2), (1, 1)))
+    y = b.conv_bn("stem1", y, Conv2d(width, width, (3, 3), (2, 2), (1, 1)))
     return _Feature(x, "stem0", -1), _Feature(y, "stem", 0)
-
-
-def _conv_bn(b: GraphBuilder, name: str, source: int, conv: Conv2d, affine: bool = True) -> int:
-    x = b.add(f"{name}/conv", conv, source)
-    return b.add(f"{name}/bn", BatchNorm2d(conv.out_channels, affine), x)
 
 
 def _preprocess(b: GraphBuilder, name: str, feature: _Feature, newer: _Feature, width: int) -> int:
@@ -128,15 +133,15 @@ def _preprocess(b: GraphBuilder, name: str, feature: _Feature, newer: _Feature, 
     x = b.add(f"{name}/relu", ReLU(), feature.position)
     conv = Conv2d(b.shape(x)[0], width, (1, 1))
     same_stage = "" if feature.stage == newer.stage else "_older"
-    return _conv_bn(b, f"{name}:match_{feature.kind}{same_stage}", x, conv)
+    return b.conv_bn(f"{name}:match_{feature.kind}{same_stage}", x, conv)
 
 
 def _factorized_reduce(b: GraphBuilder, name: str, source: int, width: int, affine: bool = True) -> int:
     # Batch normalisation acts per channel, so it may come before the concatenation and fold into each half.
     x = b.add(f"{name}/relu", ReLU(), source)
     half = Conv2d(b.shape(x)[0], width // 2, (1, 1), (2, 2))
-    first = _conv_bn(b, f"{name}/even", x, half, affine)
-    second = _conv_bn(b, f"{name}/odd", b.add(f"{name}/crop", Crop(), x), half, affine)
+    first = b.conv_bn(f"{name}/even", x, half, affine)
+    second = b.conv_bn(f"{name}/odd", b.add(f"{name}/crop", Crop(), x), half, affine)
     return b.add(f"{name}/concat", Concat(), first, second)
 
 
@@ -195,11 +200,6 @@ def _conv(step: Conv, channels: int, stride: int) -> Conv2d:
     return Conv2d(channels, channels, step.kernel, strides, (padding[0], padding[1]), step.dilation, groups)
 
 
-def _classifier(b: GraphBuilder, name: str, source: int, classes: int) -> int:
-    pooled = b.add(f"{name}/pool", GlobalAvgPool(), source)
-    return b.add(f"{name}/linear", Linear(b.shape(pooled)[0], classes), pooled)
-
-
 def _auxiliary_head(b: GraphBuilder, source: int, classes: int, imagenet: bool) -> int:
     narrow, wide = _AUXILIARY_CHANNELS
     channels, height, _ = b.shape(source)
@@ -211,6 +211,6 @@ def _auxiliary_head(b: GraphBuilder, source: int, classes: int, imagenet: bool) 
         )
     x = b.add("auxiliary/relu", ReLU(), source)
     x = b.add("auxiliary/pool", Pool2d("avg", 5, stride, 0), x)
-    x = b.add("auxiliary/relu0", ReLU(), _conv_bn(b, "auxiliary/a", x, Conv2d(channels, narrow, (1, 1))))
-    x = b.add("auxiliary/relu1", ReLU(), _conv_bn(b, "auxiliary/b", x, Conv2d(narrow, wide, (2, 2))))
-    return _classifier(b, "auxiliary", x, classes)
+    x = b.add("auxiliary/relu0", ReLU(), b.conv_bn("auxiliary/a", x, Conv2d(channels, narrow, (1, 1))))
+    x = b.add("auxiliary/relu1", ReLU(), b.conv_bn("auxiliary/b", x, Conv2d(narrow, wide, (2, 2))))
+    return b.classifier("auxiliary", x, classes)

@@ -1,6 +1,7 @@
 """Writes a Graph as an ONNX model, without torch.
 
-Batch normalisation is folded into the convolution before it, as every exporter and runtime would do; tensors
+Batch normalisation is folded into the convolution before it, as every exporter and runtime would do, and what
+is trained in branches becomes the one convolution that these amount to; tensors
 carry the names of the Graph's nodes. The bytes depend on nothing but the arguments.
 """
 
@@ -22,13 +23,18 @@ from mobinas.graph.layers import (
     Crop,
     GlobalAvgPool,
     Graph,
+    HardSigmoid,
+    HardSwish,
     Input,
     Linear,
     Node,
     Pool2d,
     ReLU,
+    RepConv2d,
+    Scale,
     Zeros,
 )
+from mobinas.graph.rep import add_branch
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
@@ -55,7 +61,8 @@ def write_onnx(
     Args:
         graph: What to write; only its first output, an auxiliary classifier is left out.
         weights: Arrays by ``<node name>.weight``, ``.bias``, ``.running_mean``, ``.running_var``: the state
-            of a `GraphModule` without the leading ``layers.``. Without them, weights are drawn at random (He
+            of a `GraphModule` without the leading ``layers.``; of branches, ``<node name>.branches.0.conv``
+            and so on, as there. Without them, weights are drawn at random (He
             et al., 2015, https://arxiv.org/abs/1502.01852, equation 10), batch normalisation is the identity.
         seed: Of the random weights.
         metadata: Texts by key for the model's ``metadata_props``.
@@ -134,6 +141,22 @@ class _Weights:
             raise ExportError(f"weights '{name}.running_var' are negative; recalibrate batch normalisation")
         return scale, shift, self._look_up(f"{name}.running_mean", shape), variance
 
+    def branched(self, name: str, layer: RepConv2d, gain: float) -> tuple[Floats, Floats]:
+        """Weight and bias of the convolution that branches amount to."""
+        of = layer.merged
+        shape = (of.out_channels, of.in_channels // of.groups, *of.kernel)
+        if self._trained is None:
+            return self.matrix(name, shape, gain), np.zeros(of.out_channels, np.float32)
+        weight, bias = np.zeros(shape), np.zeros(of.out_channels)
+        for k, branch in enumerate(layer.branches):
+            here, taps = f"{name}.branches.{k}", None
+            if branch is not None:
+                size = (of.out_channels, of.in_channels // of.groups, *branch.kernel)
+                taps = self._look_up(f"{here}.conv.weight", size).astype(np.float64)
+            scale, shift = affine(*self.batch_norm(f"{here}.bn", BatchNorm2d(of.out_channels)))
+            add_branch(weight, bias, of, branch, taps, scale, shift)
+        return weight.astype(np.float32), bias.astype(np.float32)
+
 
 class _Writer:
     """Puts ONNX nodes and initialisers into a GraphProto.
@@ -173,6 +196,9 @@ class _Writer:
                 pass
             case Conv2d():
                 self._conv(position, layer, inputs)
+            case RepConv2d():
+                weight, bias = self._weights.branched(name, layer, self._gain(node))
+                self._emit_conv(node, layer.merged, inputs, weight, bias, output)
             case BatchNorm2d():
                 arrays = self._weights.batch_norm(name, layer)
                 parts = ("weight", "bias", "running_mean", "running_var")
@@ -180,6 +206,10 @@ class _Writer:
                 self._emit("BatchNormalization", inputs + more, output, epsilon=_EPSILON)
             case ReLU():
                 self._emit("Relu", inputs, output)
+            case HardSwish():
+                self._emit("HardSwish", inputs, output)
+            case HardSigmoid():
+                self._emit("HardSigmoid", inputs, output, alpha=1 / 6, beta=0.5)
             case Pool2d():
                 self._pool(layer, inputs, output)
             case Crop():
@@ -190,6 +220,8 @@ class _Writer:
                 self._zeros(node, inputs, output)
             case Add():
                 self._add(inputs, output)
+            case Scale():
+                self._emit("Mul", inputs, output)
             case Concat():
                 self._emit("Concat", inputs, output, axis=1)
             case GlobalAvgPool():
@@ -202,14 +234,23 @@ class _Writer:
     def _conv(self, position: int, layer: Conv2d, inputs: list[str]) -> None:
         node = self._graph.nodes[position]
         shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel)
-        # Rectification halves the mean square, which the gain of 2 makes up for.
-        rectified = isinstance(self._graph.nodes[node.inputs[0]].layer, ReLU)
-        weight = self._weights.matrix(f"{node.name}.weight", shape, 2.0 if rectified else 1.0)
-        norm = self._folded.get(position)
-        more, output = [], self._tensors[position]
+        weight = self._weights.matrix(f"{node.name}.weight", shape, self._gain(node))
+        norm, bias, output = self._folded.get(position), None, self._tensors[position]
         if norm is not None:
             weight, bias = self._fold(weight, self._graph.nodes[norm])
-            more, output = [self._constant(f"{node.name}.bias", bias)], self._tensors[norm]
+            output = self._tensors[norm]
+        elif layer.bias:
+            bias = self._weights.bias(f"{node.name}.bias", layer.out_channels)
+        self._emit_conv(node, layer, inputs, weight, bias, output)
+
+    def _gain(self, node: Node) -> float:
+        # Rectification halves the mean square, which the gain of 2 makes up for.
+        return 2.0 if isinstance(self._graph.nodes[node.inputs[0]].layer, ReLU | HardSwish) else 1.0
+
+    def _emit_conv(
+        self, node: Node, layer: Conv2d, inputs: list[str], weight: Floats, bias: Floats | None, output: str
+    ) -> None:
+        more = [] if bias is None else [self._constant(f"{node.name}.bias", bias)]
         self._emit(
             "Conv",
             [*inputs, self._constant(f"{node.name}.weight", weight), *more],
@@ -226,10 +267,8 @@ class _Writer:
         arrays = self._weights.batch_norm(norm.name, norm.layer)
         if not self._weights.are_trained:
             return weight, arrays[1]
-        scale, shift, mean, variance = (a.astype(np.float64) for a in arrays)
-        factor = scale / np.sqrt(variance + _EPSILON)
-        folded = weight * factor[:, None, None, None]
-        return folded.astype(np.float32), (shift - mean * factor).astype(np.float32)
+        scale, shift = affine(*arrays)
+        return (weight * scale[:, None, None, None]).astype(np.float32), shift.astype(np.float32)
 
     def _pool(self, layer: Pool2d, inputs: list[str], output: str) -> None:
         pads, strides, kernel = [layer.padding] * 4, [layer.stride] * 2, [layer.kernel] * 2
@@ -278,6 +317,14 @@ class _Writer:
                     node.attribute.add(name=key, type=AttributeProto.FLOAT, f=value)
                 case list():
                     node.attribute.add(name=key, type=AttributeProto.INTS, ints=value)
+
+
+def affine(
+    gamma: Floats, beta: Floats, mean: Floats, variance: Floats
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Scale and shift, in double precision, of a batch normalisation by its running statistics."""
+    scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + _EPSILON)
+    return scale, beta.astype(np.float64) - mean * scale
 
 
 def reached(graph: Graph, end: int) -> set[int]:

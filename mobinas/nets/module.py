@@ -13,14 +13,18 @@ from mobinas.graph.layers import (
     Crop,
     GlobalAvgPool,
     Graph,
+    HardSigmoid,
+    HardSwish,
     Input,
     Layer,
     Linear,
     Pool2d,
     ReLU,
+    RepConv2d,
+    Scale,
     Zeros,
 )
-from mobinas.nets import conv
+from mobinas.nets import conv, rep_conv
 
 # PyTorch's default of 0.1; torchvision's mobilenet_v3 ships 0.01, which a short training never fills.
 BATCH_NORM_MOMENTUM = 0.1
@@ -102,6 +106,32 @@ class GraphModule(nn.Module):
         )
 
 
+def merge_branches(module: GraphModule) -> GraphModule:
+    """A copy in which each sum of branches is the one convolution that it amounts to.
+
+    Args:
+        module: Left as it was; its running statistics of batch normalisation count.
+
+    Returns:
+        A module of ``module.graph.merged()`` in evaluation mode, of the same type and on the same device.
+    """
+    state = {
+        name: tensor.clone()
+        for name, tensor in module.state_dict().items()
+        if not any(name.startswith(f"layers.{rep}.") for rep in _reps(module))
+    }
+    for name, rep in _reps(module).items():
+        state[f"layers.{name}.weight"], state[f"layers.{name}.bias"] = rep.merged()
+    with torch.random.fork_rng(devices=[]):
+        merged = GraphModule(module.graph.merged(), initialise=False)
+    merged.load_state_dict(state, assign=True)
+    return merged.eval()
+
+
+def _reps(module: GraphModule) -> dict[str, rep_conv.RepConv2d]:
+    return {name: one for name, one in module.layers.items() if isinstance(one, rep_conv.RepConv2d)}
+
+
 def _present(value: Tensor | None) -> Tensor:
     assert value is not None, "nodes come in topological order"
     return value
@@ -130,26 +160,43 @@ def _normed(convolution: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
 def _module(layer: Layer) -> nn.Module | None:
     match layer:
         case Conv2d():
-            return conv.Conv2d(
-                layer.in_channels,
-                layer.out_channels,
-                layer.kernel,
-                layer.stride,
-                layer.padding,
-                layer.dilation,
-                layer.groups,
-                bias=False,
-            )
+            return _conv(layer)
+        case RepConv2d():
+            return rep_conv.RepConv2d(layer, [_branch(one, layer.merged) for one in layer.branches])
         case BatchNorm2d():
-            return nn.BatchNorm2d(
-                layer.channels, affine=layer.affine, eps=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM
-            )
+            return _batch_norm(layer)
         case Linear():
             return nn.Linear(layer.in_features, layer.out_features)
-        case Input() | ReLU() | Pool2d() | Crop() | Zeros() | Add() | Concat() | GlobalAvgPool():
+        case Input() | ReLU() | HardSwish() | HardSigmoid() | Pool2d() | Crop() | Zeros():
+            return None
+        case Add() | Scale() | Concat() | GlobalAvgPool():
             return None
         case _:
             assert_never(layer)
+
+
+def _conv(layer: Conv2d) -> conv.Conv2d:
+    return conv.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+        bias=layer.bias,
+    )
+
+
+def _batch_norm(layer: BatchNorm2d) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(
+        layer.channels, affine=layer.affine, eps=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM
+    )
+
+
+def _branch(layer: Conv2d | None, merged: Conv2d) -> rep_conv.Branch:
+    norm = _batch_norm(BatchNorm2d(merged.out_channels))
+    return rep_conv.Branch(nn.Identity() if layer is None else _conv(layer), norm)
 
 
 def _flat_for(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:
@@ -161,7 +208,7 @@ def compute_layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
     """Computes a layer that has no parameters.
 
     Args:
-        layer: Any but Conv2d, BatchNorm2d and Linear.
+        layer: Any that is not `Weighted`.
         inputs: Its inputs, [batch, channels, height, width] each.
     """
     x = inputs[0]
@@ -170,6 +217,10 @@ def compute_layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
             return x
         case ReLU():
             return torch.relu(x)
+        case HardSwish():
+            return nn.functional.hardswish(x)
+        case HardSigmoid():
+            return nn.functional.hardsigmoid(x)
         case Pool2d(kind="max"):
             return nn.functional.max_pool2d(x, layer.kernel, layer.stride, layer.padding)
         case Pool2d():
@@ -180,11 +231,13 @@ def compute_layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
             return torch.zeros_like(x[:, :, :: layer.stride, :: layer.stride])
         case Add():
             return sum(inputs[1:], x)
+        case Scale():
+            return x * inputs[1]
         case Concat():
             return torch.cat(inputs, dim=1)
         case GlobalAvgPool():
             return x.mean(dim=(2, 3), keepdim=True)
-        case Conv2d() | BatchNorm2d() | Linear():
+        case Conv2d() | RepConv2d() | BatchNorm2d() | Linear():
             raise AssertionError("layers with parameters are modules")
         case _:
             assert_never(layer)
@@ -193,6 +246,12 @@ def compute_layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
 def _initialise(module: nn.Module, generator: torch.Generator | None) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, rep_conv.RepConv2d):
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d):
+                _initialise(part, generator)
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01, generator=generator)
         nn.init.zeros_(module.bias)

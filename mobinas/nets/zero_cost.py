@@ -59,6 +59,8 @@ def jacob_cov(module: nn.Module, images: Tensor, labels: Tensor) -> float:
 def naswot(module: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Logarithm of the determinant of the kernel of how many rectifiers two images agree on.
 
+    A hard swish counts as one: it is above 0 where its input is.
+
     Mellor et al., 2021 (https://arxiv.org/abs/2006.04647), section 3.
     """
     with torch.no_grad(), _RectifierCodes() as codes:
@@ -93,7 +95,7 @@ class _RectifierCodes(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in (torch.relu, nn.functional.relu, Tensor.relu_):
+        if func in (torch.relu, nn.functional.relu, Tensor.relu_, nn.functional.hardswish):
             self.seen.append((result > 0).flatten(1).to(torch.float64))
         return result
 

@@ -184,7 +184,7 @@ def _report(
     )
     front = sorted((m for m in models if m.on_front), key=lambda m: (m.kind != "pick", m.latency_s))
     chosen = [(model.name, by_name[model.name].architecture) for model in front]
-    genotypes = [(name, a.body.genotype) for name, a in chosen if a is not None]
+    genotypes = [(name, a.cells.genotype) for name, a in chosen if a is not None]
     return ReportInfo(
         title=f"{short(config.data)} on {job.target.name}",
         tradeoff=TradeoffInfo(

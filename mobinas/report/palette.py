@@ -7,6 +7,7 @@ so that a picture drawn once follows the reader's theme.
 
 from dataclasses import dataclass
 
+from mobinas.arch.blocks import BLOCKS, Convolution
 from mobinas.arch.ops import OPS, Conv, Pool
 
 
@@ -57,6 +58,20 @@ def op_colour(name: str) -> str:
     if convs:
         return BLUE
     return AMBER if any(isinstance(step, Pool) for step in steps) else GREY
+
+
+def block_colour(name: str) -> str:
+    """The colour of a block's family, read off its steps as `op_colour` does.
+
+    Args:
+        name: A name in `BLOCKS`.
+    """
+    convs = [step for step in BLOCKS[name].steps if isinstance(step, Convolution)]
+    if any(conv.depthwise for conv in convs):
+        return GREEN
+    if any(conv.branched for conv in convs):
+        return PURPLE
+    return BLUE if convs else GREY
 
 
 def css_variables() -> str:

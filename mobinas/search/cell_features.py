@@ -14,7 +14,7 @@ MACRO = ("resolution", "depth", "width")
 
 def cell_features(architecture: Architecture, ops: Sequence[str]) -> dict[str, int]:
     """Macro choices, edges of each of the ops over both cells, and the longest path through each cell."""
-    body = architecture.body
+    body = architecture.cells
     cells = {"normal": body.genotype.normal, "reduction": body.genotype.reduction}
     on_edges = [edge.op for cell in cells.values() for _, edge in cell.edges()]
     return {

@@ -6,6 +6,7 @@ from typing import Any
 
 from mobinas.arch.architecture import Task
 from mobinas.arch.space import SearchSpace
+from mobinas.arch.stage_space import StageSpace
 from mobinas.errors import SearchError
 from mobinas.search.choice_space import ChoiceSpace, Space
 
@@ -14,14 +15,17 @@ def space_to_json(space: Space[Any]) -> dict[str, Any]:
     """Plain data that `space_from_json` reads back to an equal space.
 
     Raises:
-        SearchError: A space of another class than the two.
+        SearchError: A space of another class than the three.
     """
     if isinstance(space, ChoiceSpace):
         return {"choices": [[name, _to_json(name, options)] for name, options in space.choices.items()]}
     if isinstance(space, SearchSpace):
         return {"cells": asdict(space)}
+    if isinstance(space, StageSpace):
+        return {"stages": space.to_json()}
     raise SearchError(
-        f"workers cannot rebuild a {type(space).__name__}; use a ChoiceSpace or a SearchSpace, or no workers"
+        f"workers cannot rebuild a {type(space).__name__}; use a ChoiceSpace, a SearchSpace or a StageSpace, "
+        "or no workers"
     )
 
 
@@ -34,6 +38,8 @@ def space_from_json(data: Any) -> Space[Any]:
     try:
         if "choices" in data:
             return ChoiceSpace({name: tuple(map(_option, options)) for name, options in data["choices"]})
+        if "stages" in data:
+            return StageSpace.from_json(data["stages"])
         cells = data["cells"]
         return SearchSpace(
             Task(**cells["task"]),

@@ -77,7 +77,7 @@ class ElasticSupernet:
             ArchitectureError: Some weights are not held here.
         """
         narrow = lower(architecture)
-        body = replace(architecture.body, width=max(self.space.widths))
+        body = replace(architecture.cells, width=max(self.space.widths))
         full = lower(replace(architecture, body=body))
         found: dict[str, Tensor] = {}
         for small, large in zip(narrow.nodes, full.nodes, strict=True):

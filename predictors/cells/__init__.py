@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from mobinas.arch.architecture import Architecture
+from mobinas.arch.architecture import Architecture, CellBody
 from mobinas.arch.genotype import N_INPUTS, Cell, Edge, Genotype
 from predictors.cells.rules import CellRules
 from predictors.cells.skeleton import Place, Skeleton
@@ -58,6 +58,8 @@ class CellSums:
         read: dict[int, tuple[int, Ints]] = {}
         for i, a in enumerate(architectures):
             body = a.body
+            if not isinstance(body, CellBody):
+                continue
             own = id(body.genotype)
             if own not in read:
                 read[own] = _read(body.genotype)
@@ -76,7 +78,7 @@ class CellSums:
         for members in groups.values():
             if len(members) < _FEW:
                 continue
-            edges = np.stack([read[id(architectures[i].body.genotype)][1] for i in members])
+            edges = np.stack([read[id(architectures[i].cells.genotype)][1] for i in members])
             good = np.array(members)
             distinct = (edges[..., 0, 0] != edges[..., 1, 0]).all(axis=(1, 2))
             if not distinct.all():
@@ -88,9 +90,9 @@ class CellSums:
         return sums, filled
 
     def _skeleton(self, architecture: Architecture) -> "Skeleton":
-        genotype = architecture.body.genotype
+        genotype = architecture.cells.genotype
         plain = _plain_genotype(len(genotype.normal.nodes))
-        key = replace(architecture, body=replace(architecture.body, genotype=plain))
+        key = replace(architecture, body=replace(architecture.cells, genotype=plain))
         if key not in self._skeletons:
             self._skeletons[key] = Skeleton(key, self._block, self._batch, self._add_up)
         return self._skeletons[key]

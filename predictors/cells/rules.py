@@ -14,6 +14,7 @@ from predictors.cells.tables import (
     NEEDS_BLOCKED,
     NEEDS_PLAIN,
     OP_NAMES,
+    PLAIN_FUSABLE,
     POOLED,
     POOLS,
     RECTIFIES,
@@ -119,14 +120,14 @@ class CellRules:
         forms = np.where(identity, there, np.where(pooled, tables.whole, facts & BLOCKED != 0))
         both = alive & forms[:, 0] & forms[:, 1] & tables.blocks
         blocked[:, N_INPUTS + k] = both
-        # A sum moves into the first term that is a convolution nobody else reads.
-        into_body = facts & FUSABLE != 0
-        into_input = identity & there & np.take_along_axis(fusable, source, axis=1)
-        fits = into_body | into_input
-        chosen = both & fits[:, 0], both & fits[:, 1] & ~fits[:, 0]
-        self._count(both & ~fits[:, 0] & ~fits[:, 1], tables.add[True])
-        apart = alive & ~both
-        self._count(apart, tables.add[False])
+        # A sum moves into the first term that is a convolution nobody else reads, in the sum's own layout.
+        apart, blocks = alive & ~both, both[:, None]
+        into_body = facts & np.where(blocks, FUSABLE, PLAIN_FUSABLE) != 0
+        into_input = identity & (there == blocks) & np.take_along_axis(fusable, source, axis=1)
+        fits = (into_body | into_input) & (alive & tables.blocks)[:, None]
+        chosen = fits[:, 0], fits[:, 1] & ~fits[:, 0]
+        self._count(both & ~fits.any(axis=1), tables.add[True])
+        self._count(apart & ~fits.any(axis=1), tables.add[False])
         for e, mine in enumerate(chosen):
             self.take_sum[:, k, e] = mine & into_body[:, e]
             for v, row in enumerate(tables.input_takes_sum):

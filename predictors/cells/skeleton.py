@@ -81,7 +81,7 @@ class Skeleton:
         self.places = []
         for cell, end in zip(cells, outputs, strict=True):
             channels, size, _ = graph.nodes[end].shape
-            width = channels // len(architecture.body.genotype.normal.concat)
+            width = channels // len(architecture.cells.genotype.normal.concat)
             reduces = cell.endswith("/reduce")
             pair = inputs[f"{cell}/pre0"], inputs[f"{cell}/pre1"]
             self.places.append(Place(reduces, width, size, pair))

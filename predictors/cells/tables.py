@@ -22,6 +22,7 @@ POOLS = ("max", "avg")
 RECTIFIES, NEEDS_BLOCKED, NEEDS_PLAIN, CROPS = 1, 2, 4, 8
 IDENTITY, BODY, BLOCKED, FUSABLE = 16, 32, 64, 128
 POOLED = (256, 512)
+PLAIN_FUSABLE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class _OpFacts:
         bits = IDENTITY * identity | BODY * bool(self.body) | BLOCKED * self.blocked
         bits |= RECTIFIES * self.rectifies | CROPS * self.crops
         bits |= NEEDS_BLOCKED * self.needs_blocked | NEEDS_PLAIN * self.needs_plain
-        bits |= FUSABLE * (self.last is not None and self.blocked)
+        bits |= (FUSABLE if self.blocked else PLAIN_FUSABLE) * (self.last is not None)
         return bits | (POOLED[self.pool] if self.pool >= 0 else 0)
 
 
@@ -164,9 +165,9 @@ class Tables:
 
     def _with_sum(self, conv: Call | None, blocked: bool) -> Floats:
         """What a convolution takes more if a sum moves into it."""
-        if conv is None or not blocked:
+        if conv is None:
             return 0 * self._add_up([])
-        more = Call("Conv", (*conv.inputs, conv.output), conv.output, True)
+        more = Call("Conv" if blocked else "FusedConv", (*conv.inputs, conv.output), conv.output, blocked)
         return self._add_up([more]) - self._add_up([conv])
 
     def concat(self, nodes: int) -> tuple[Floats, Floats]:

@@ -6,17 +6,31 @@ import pytest
 
 from exporters import find_format, format_names
 from exporters.base import Exporter
+from mobinas.arch.blocks import BLOCKS
 from mobinas.arch.ops import OPS
 from mobinas.search.samplers import sampler_names
 from mobinas.supernet.methods import METHODS
 from mobinas.targets.target import Target
-from mobinas.testing import ExporterContract, MethodContract, OpContract, RunnerContract, SamplerContract
+from mobinas.testing import (
+    BlockContract,
+    ExporterContract,
+    MethodContract,
+    OpContract,
+    RunnerContract,
+    SamplerContract,
+)
 from predictors.runners import Runner, runner_for
 
 
 class TestOps(OpContract):
     @pytest.fixture(params=OPS)
     def op(self, request: Any) -> str:
+        return str(request.param)
+
+
+class TestBlocks(BlockContract):
+    @pytest.fixture(params=BLOCKS)
+    def block(self, request: Any) -> str:
         return str(request.param)
 
 

@@ -19,6 +19,7 @@ from worker_job import AXES, SPACE, evaluate
 import mobinas
 from mobinas.arch.architecture import Task
 from mobinas.arch.space import SearchSpace
+from mobinas.arch.stage_presets import stage_preset
 from mobinas.errors import SearchError
 from mobinas.metrics.front import ParetoFront
 from mobinas.metrics.result import SearchResult
@@ -310,6 +311,7 @@ def test_tables_of_another_optuna_are_refused(server: postgres.Postgres) -> None
         SPACE,
         ChoiceSpace({"x": [1, 2]}),
         SearchSpace(Task(10, 1), (8, 12), (3,), (4,), (("skip_connect", "conv_3x3"),), nodes=2),
+        stage_preset("small", Task(10, 1)),
     ],
 )
 def test_workers_rebuild_the_space(space: Any) -> None:

@@ -35,7 +35,7 @@ class RandomRelaxation(Relaxation):
 
     def forward(self) -> Mixture:
         """One genotype."""
-        return Mixture.of(self._cells.sample(self._rng).body.genotype, self.ops)
+        return Mixture.of(self._cells.sample(self._rng).cells.genotype, self.ops)
 
     def probabilities(self) -> Probabilities:
         """Even, always."""
@@ -44,7 +44,7 @@ class RandomRelaxation(Relaxation):
 
 def _best_of_many(relaxation: Relaxation, judge: Judge, space: SearchSpace, seed: int) -> Genotype:
     rng = random.Random(seed)
-    drawn = [space.sample(rng).body.genotype for _ in range(_JUDGED)]
+    drawn = [space.sample(rng).cells.genotype for _ in range(_JUDGED)]
     return best_judged(drawn, judge, relaxation.ops)
 
 

@@ -1,0 +1,86 @@
+"""Drawings of networks of stages."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+from mobinas.arch.architecture import Architecture
+from mobinas.graph.draw_stages import Card, StageBox, StageDrawing, draw_stages
+from mobinas.report.figures import new_axes, style
+from mobinas.report.palette import FAINT, GREY, INK, MUTED, block_colour
+from mobinas.report.words import plain
+
+_INCHES = 0.235  # per unit of the drawing, the height of a box
+_MARGIN_IN = 0.12
+_TITLE_IN = 0.36
+_EDGE = 0.1
+_TEXT_OFF = 0.45
+
+
+def draw_stage_picture(architecture: Architecture, title: str = "", axes: Axes | None = None) -> Axes:
+    """Draws a network of stages, left to right: image, stem, stages with a box per block, head.
+
+    Args:
+        architecture: What to draw.
+        title: Stands above it.
+        axes: Where; default a new figure that fits.
+
+    Returns:
+        The axes, one unit per height of a box, y downwards.
+
+    Raises:
+        ArchitectureError: A network of cells.
+    """
+    drawing = draw_stages(architecture)
+    with style():
+        if axes is None:
+            axes = _fitting_axes(drawing, bool(title))
+        axes.set_xlim(-_EDGE, drawing.width + _EDGE)
+        axes.set_ylim(drawing.height + _EDGE, -_EDGE)
+        axes.set_aspect("equal", adjustable="box")
+        axes.set_axis_off()
+        if title:
+            axes.set_title(plain(title, 90))
+        for x0, y0, x1, y1 in drawing.arrows:
+            arrow = {"arrowstyle": "-|>", "color": GREY, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
+        for card in drawing.cards:
+            _draw_card(axes, card)
+    return axes
+
+
+def _fitting_axes(drawing: StageDrawing, titled: bool) -> Axes:
+    above = _TITLE_IN if titled else _MARGIN_IN
+    width = drawing.width * _INCHES + 2 * _MARGIN_IN
+    height = drawing.height * _INCHES + _MARGIN_IN + above
+    return new_axes(width, height, (_MARGIN_IN, _MARGIN_IN, _MARGIN_IN, above))
+
+
+def _draw_card(axes: Axes, card: Card) -> None:
+    left, top = card.x - card.width / 2, card.y - card.height / 2
+    box = "round,pad=0,rounding_size=0.28"
+    axes.add_artist(
+        FancyBboxPatch((left, top), card.width, card.height, boxstyle=box, facecolor="none", edgecolor=FAINT)
+    )
+    words: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 7.5, "color": MUTED}
+    axes.text(card.x, top - _TEXT_OFF, card.title, **words)
+    axes.text(card.x, top + card.height + _TEXT_OFF, card.caption, **words)
+    for one in card.boxes:
+        _draw_box(axes, one)
+
+
+def _draw_box(axes: Axes, box: StageBox) -> None:
+    colour = block_colour(box.block) if box.block else MUTED
+    axes.add_artist(
+        FancyBboxPatch(
+            (box.x - box.width / 2, box.y - box.height / 2),
+            box.width,
+            box.height,
+            boxstyle="round,pad=0,rounding_size=0.28",
+            facecolor=(colour, 0.16 if box.block else 0.0),
+            edgecolor=colour,
+            linewidth=1.1,
+        )
+    )
+    axes.text(box.x, box.y, box.text, ha="center", va="center_baseline", fontsize=8.0, color=INK)
