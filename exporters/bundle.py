@@ -305,7 +305,7 @@ def _is_our_manifest(path: Path) -> bool:
     data = path.read_bytes()
     try:
         read = json.loads(data.decode("utf-8-sig"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return begins_like(data, _MANIFEST_START) and (not data or is_cut_json(data))
     return isinstance(read, dict) and read.keys() >= _MANIFEST_KEYS
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-_HEAD_BYTES, _MAKER_BYTES = 1 << 16, 64
+_HEAD_BYTES, _BLANK_BYTES, _MAKER_BYTES = 1 << 16, 4096, 64
 # Beyond this, a text is none that this project writes.
 _TEXT_BYTES = 1 << 27
 # No zip with a file in it is shorter: a local header, a central one, and the end.
@@ -50,7 +50,7 @@ _OUR_TITLE = b" - MOBINAS report</title>"
 _PNG_START, _DENSITY = 33, (7874).to_bytes(4, "big") * 2 + b"\x01"
 _FIRST_KEY = re.compile(rb'\s*[\[{]\s*"((?:[^"\\]|\\.)*)"')
 _ENTRY_NAME = re.compile(rb"PK\x03\x04.{22}(..)..", re.DOTALL)
-_NUMBER = re.compile(rb"-?[0-9.eE+-]*\s*")
+_NUMBER = re.compile(rb"-?[0-9.eE+-]+\s*")
 _PICKLED_TEXT = re.compile(rb"X(.)\0\0\0", re.DOTALL)
 
 
@@ -103,13 +103,18 @@ def is_cut_json(data: bytes) -> bool:
     except json.JSONDecodeError as error:
         rest = text[error.pos :].strip()
         return not rest or error.msg.startswith("Unterminated") or _is_cut_word(rest)
-    except RecursionError:
+    except (ValueError, RecursionError):  # a number or a nesting beyond all limits
         pass
     return False
 
 
 def _is_cut_word(rest: str) -> bool:
     return any(word.startswith(rest) for word in ("true", "false", "null", "NaN", "Infinity", "-Infinity"))
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file is empty, or as a crash of the machine may leave it: a few zero bytes."""
+    return path.stat().st_size <= _BLANK_BYTES and not _head(path).strip(b"\0")
 
 
 def alike(path: Path, new: bytes) -> bool:
@@ -120,7 +125,7 @@ def alike(path: Path, new: bytes) -> bool:
     project.
     """
     head = _head(path)
-    if not head.strip(b"\0") or new.startswith(head):
+    if is_blank(path) or new.startswith(head):
         return True
     if new.startswith(_ZIP):
         return _alike_archives(path, head, new)
@@ -157,7 +162,8 @@ def _alike_texts(old: bytes, new: bytes) -> bool:
         if wanted is not None:
             found = read(old)
             if found is not None:
-                return not found[0] or _same_shape(found[0], wanted[0])
+                nothing = read is _json_of and found[0] in ({}, [])  # a note in comments is TOML, too
+                return nothing or _same_shape(found[0], wanted[0])
             return read is _json_of and _is_cut_from(old, wanted[0])
     return _majority(_columns(old), _columns(new))
 
@@ -172,7 +178,7 @@ def _json_of(data: bytes) -> tuple[Any] | None:
 def _toml_of(data: bytes) -> tuple[Any] | None:
     try:
         read = tomllib.loads(data.decode("utf-8-sig"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     keys: dict[str, Any] = {}
     for key, value in read.items():
@@ -202,7 +208,10 @@ def _is_cut_from(old: bytes, new: Any) -> bool:
 
 def _columns(data: bytes) -> list[str]:
     text = _text_of(data[:_HEAD_BYTES])
-    return [] if text is None else next(csv.reader(io.StringIO(text.lstrip("\ufeff"))), [])
+    try:
+        return [] if text is None else next(csv.reader(io.StringIO(text.lstrip("\ufeff"))), [])
+    except csv.Error:
+        return []
 
 
 def _majority(old: Collection[str], new: Collection[str]) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from mobinas.content import alike, begins_like, described, is_cut_json
+from mobinas.content import alike, begins_like, described, is_blank, is_cut_json
 from mobinas.errors import MobinasError, RunFolderError
 
 _MOST_LINKS = 40
@@ -290,7 +290,12 @@ class LineLog:
                     raise
 
     def _is_ours(self, path: Path) -> bool:
+        if is_blank(path):
+            return True
         with path.open("rb") as file:
+            if not file.read(4).removeprefix(b"\xef\xbb\xbf").startswith(b"{"):
+                return False
+            file.seek(0)
             first = file.readline().removeprefix(b"\xef\xbb\xbf")
             whole = first.endswith(b"\n")
             if whole and not self._is_line(first):

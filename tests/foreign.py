@@ -75,6 +75,8 @@ FILES: dict[str, Make] = {
     "csv": bytes_of(b"model,score\nmine,1.5\n"),
     "html": bytes_of(b"<!doctype html>\n<html><head><title>My thesis</title></head></html>\n"),
     "noise": bytes_of(bytes(range(256)) * 20),
+    "blank disk": bytes_of(bytes(100_000)),
+    "comments": bytes_of(b"# only what I want to remember\n"),
     "pickle": bytes_of(b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x07years o."),
 }
 

@@ -206,7 +206,7 @@ def _is_job(path: Path) -> bool:
         keys = set(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except tomllib.TOMLDecodeError:
         return True  # torn, which `_changes` tells
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, RecursionError):
         return False
     return 2 * len(keys & set(JobConfig.model_fields)) > len(keys)
 
@@ -219,7 +219,7 @@ def _index_of(path: Path) -> dict[str, str]:
     """The digests in an index file; none, where it is missing, torn or something else."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     whole = isinstance(index, dict) and all(
         isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in index.values()

@@ -21,7 +21,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial
 
-from mobinas.content import begins_like, described
+from mobinas.content import begins_like, described, is_blank
 from mobinas.errors import RunFolderError, SearchError
 from mobinas.files import make_folder, mend_end, real_file
 from mobinas.locks import check_lock, open_lock
@@ -93,7 +93,13 @@ def journal_state(path: Path, study: str | None = None) -> Literal["ours", "free
         study: A study of another name makes the file foreign, unless a search has named itself.
     """
     named, free = False, True
+    if is_blank(path):
+        return "free"
     with path.open("rb") as file:
+        start = file.read(len(_LINE_START) + 3).removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
+        if not start or not begins_like(start[: len(_LINE_START)], _LINE_START):
+            return "foreign"
+        file.seek(0)
         for number, line in enumerate(file):
             line = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
             whole = line.endswith(b"\n")
