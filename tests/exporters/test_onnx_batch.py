@@ -22,7 +22,11 @@ def traced(op: str, shape: Sequence[int], leading: int = TRACED_BATCH) -> onnx.M
         ],
         "main",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [leading, 2, 3, 1])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [leading, *shape[1:]])],
+        [
+            helper.make_tensor_value_info(
+                "logits", TensorProto.FLOAT, [leading, *(6 if s == -1 else s for s in shape[1:])]
+            )
+        ],
         [constant],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
