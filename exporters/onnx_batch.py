@@ -42,6 +42,9 @@ def open_batch(model: onnx.ModelProto) -> onnx.ModelProto | None:
         if leading_size == 0 and tensor.name not in batched:
             return None
         tensor.CopyFrom(numpy_helper.from_array(np.concatenate([[leading_size], sizes[1:]]), tensor.name))
+        for node in graph.node if leading_size == 0 else ():
+            if node.op_type == "Reshape" and node.input[1] == tensor.name:
+                del node.attribute[:]  # allowzero, the only one, would take the 0 for a size
     if any(TRACED_BATCH in (a.i, *a.ints) for node in graph.node for a in node.attribute):
         return None
     del graph.value_info[:]

@@ -18,12 +18,19 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def uncompiled(module: nn.Module) -> nn.Module:
-    """The module as it is written, in place of what `torch.compile` made of it, which cannot be exported."""
+    """The module as it is written, in place of what `torch.compile` made of it, which cannot be exported.
+
+    Raises:
+        SearchError: What `torch.jit` made of it cannot be undone.
+    """
     original = getattr(module, "_orig_mod", None)
     if isinstance(original, nn.Module):
         return uncompiled(original)
     if isinstance(module, torch.jit.ScriptModule):
-        return module
+        raise SearchError(
+            f"{module.original_name} is scripted, which torch.onnx cannot export; return the module as it is "
+            "written, without torch.jit"
+        )
     for name, child in list(module._modules.items()):
         if child is not None and (plain := uncompiled(child)) is not child:
             module._modules[name] = plain

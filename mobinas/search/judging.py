@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic
 
+import numpy as np
+
 from mobinas.errors import ArtifactError, Infeasible, SearchError, did_you_mean
 from mobinas.metrics.evaluation import C, Evaluation, Value
 from mobinas.metrics.objective import Objective
@@ -104,6 +106,8 @@ def checked_values(numbers: Numbers, axes: Sequence[Objective], of: str = "") ->
 
 def _number(told: Any) -> float:
     """NaN for what is no real number."""
+    if isinstance(told, np.ma.MaskedArray) and np.ma.is_masked(told):
+        return math.nan
     try:
         one = told.item() if hasattr(told, "item") else told
         # Texts have none of these, though float() reads them. NumPy's complex scalars would lose their

@@ -15,10 +15,18 @@ def traced(op: str, shape: Sequence[int], leading: int = TRACED_BATCH) -> onnx.M
     """One node that takes images and a shape."""
     constant = numpy_helper.from_array(np.array(shape, np.int64), "shape")
     graph = helper.make_graph(
-        [helper.make_node(op, ["image", "shape"], ["logits"])],
+        [
+            helper.make_node(
+                op, ["image", "shape"], ["logits"], **({"allowzero": 1} if op == "Reshape" else {})
+            )
+        ],
         "main",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [leading, 2, 3, 1])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [leading, *shape[1:]])],
+        [
+            helper.make_tensor_value_info(
+                "logits", TensorProto.FLOAT, [leading, *(6 if s == -1 else s for s in shape[1:])]
+            )
+        ],
         [constant],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

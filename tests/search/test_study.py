@@ -201,7 +201,11 @@ def test_ctrl_c_before_anything_feasible_is_no_verdict() -> None:
 
 @pytest.mark.parametrize(
     ("late", "constraints", "n"),
-    [({"accuracy": float("nan")}, {}, 6), (None, {}, 6 + FAILURES_IN_A_ROW), ({}, {"accuracy": ">= 9"}, 24)],
+    [
+        ({"accuracy": float("nan")}, {}, 6 + FAILURES_IN_A_ROW),
+        (None, {}, 6 + FAILURES_IN_A_ROW),
+        ({}, {"accuracy": ">= 9"}, 24),
+    ],
 )
 def test_an_error_keeps_what_was_found(late: Any, constraints: dict[str, str], n: int) -> None:
     told: list[Choices] = []

@@ -54,6 +54,7 @@ def reasons(found: SearchResult[Any]) -> set[str]:
         (np.array([0.5, 0.6]), "'accuracy' is array([0.5, 0.6])"),
         (torch.tensor([0.5, 0.6]), "'accuracy' is tensor([0.5000, 0.6000])"),
         (np.float32("nan"), "'accuracy' is np.float32(nan)"),
+        (np.ma.masked, "'accuracy' is masked; it must be a finite number"),
         (None, "evaluate returned None; return a mapping like {'accuracy': ..., 'latency_s': ...}"),
         ((0.5, 0.1), "evaluate returned (0.5, 0.1); return a mapping"),
     ],
