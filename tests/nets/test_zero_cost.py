@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import torch
 from torch import nn
 
 from mobinas.arch.architecture import Architecture, CellBody, Task
+from mobinas.arch.blocks import ACTIVATIONS
 from mobinas.arch.genotype import published
+from mobinas.arch.stages import Stage, StageBody
 from mobinas.graph.lowering import lower
 from mobinas.nets.module import GraphModule
 from mobinas.nets.zero_cost import ZERO_COST, grad_norm, jacob_cov, naswot, parameters, synflow
@@ -71,3 +74,22 @@ def test_every_score_is_finite_repeatable_and_leaves_the_network_as_it_was(name:
     for key, value in module.state_dict().items():
         assert torch.equal(value, before[key])
     assert all(p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", ZERO_COST)
+def test_networks_of_stages_have_scores(name: str) -> None:
+    stages = (Stage("rep", 8, 2, 1, 3), Stage("mbconv", 8, 1, 2, 3, 3, True))
+    body = StageBody("3x3", 8, stages, activation="hardswish")
+    module = GraphModule(lower(Architecture(body, 8, Task(4))), seed=0)
+    before = copy.deepcopy(module.state_dict())
+    assert math.isfinite(ZERO_COST[name](module, _IMAGES, _LABELS))
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+
+
+def test_a_hard_swish_counts_as_a_rectifier() -> None:
+    body = StageBody("3x3", 8, (Stage("conv", 8, 1, 1, 3),))
+    scores = set()
+    for activation in ACTIVATIONS:
+        network = replace(body, activation=activation)
+        scores.add(naswot(GraphModule(lower(Architecture(network, 8, Task(4))), seed=0), _IMAGES, _LABELS))
+    assert len(scores) == 2 and all(math.isfinite(score) for score in scores)

@@ -9,10 +9,12 @@ from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.stage_choices import StageChoices
 from mobinas.arch.stage_presets import stage_preset
 from mobinas.arch.stage_space import StageSpace
+from mobinas.errors import ArchitectureError
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import Objective
+from mobinas.search.cell_features import cell_features
 from mobinas.search.importance import importances
 from mobinas.search.samplers import sampler_names
 from mobinas.search.study import pareto_search
@@ -80,3 +82,8 @@ def test_a_preset_is_searched() -> None:
         space, evaluate, OBJECTIVES, n_trials=12, n_start=6, constraints={"macs": "<= 5e7"}, sampler="tpe"
     )
     assert all(e["macs"] <= 5e7 for e in result.members)
+
+
+def test_what_works_on_cells_alone_says_so() -> None:
+    with pytest.raises(ArchitectureError, match="made of stages; this works on cells alone"):
+        cell_features(SPACE.sample(random.Random(0)), ("conv_3x3",))
