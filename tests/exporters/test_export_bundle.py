@@ -11,6 +11,7 @@ from torch import Tensor
 
 import exporters.bundle
 from exporters import ExportBundle, ModelFacts, export_bundle
+from exporters.bundle import record_results
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import published
 from mobinas.errors import ExportError, RunFolderError
@@ -54,6 +55,23 @@ def test_a_bundle_says_what_its_user_needs(tmp_path: Path) -> None:
 def test_a_loaded_bundle_equals_the_written_one(tmp_path: Path) -> None:
     assert export(tmp_path / "m") == ExportBundle.load(tmp_path / "m")
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_results_join_a_manifest_that_still_verifies(tmp_path: Path) -> None:
+    before = export(tmp_path / "m")
+    assert record_results(tmp_path / "m", {"test": {"accuracy": 0.5}})
+    assert record_results(tmp_path / "m", {"test": {"accuracy": 0.75}}), "earlier ones are replaced"
+    written = (tmp_path / "m" / "manifest.json").stat().st_mtime_ns
+    assert not record_results(tmp_path / "m", {"test": {"accuracy": 0.75}})
+    assert (tmp_path / "m" / "manifest.json").stat().st_mtime_ns == written
+    after = ExportBundle.load(tmp_path / "m")
+    assert after.files == before.files
+    assert after.manifest == {**before.manifest, "results": {"test": {"accuracy": 0.75}}}
+    with pytest.raises(ExportError, match="not plain data"):
+        record_results(tmp_path / "m", {"test": float("nan")})
+    assert ExportBundle.load(tmp_path / "m") == after
+    with pytest.raises(RunFolderError, match="export the model again"):
+        record_results(tmp_path / "nowhere", {})
 
 
 def test_a_bundle_may_be_moved(tmp_path: Path) -> None:
