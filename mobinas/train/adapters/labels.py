@@ -24,7 +24,7 @@ def to_labels(labels: Any, name: str) -> list[Label]:
     Raises:
         DataError: Another kind; with the item's number.
     """
-    rows = labels.detach().cpu() if isinstance(labels, Tensor) else labels
+    rows = _numbers(labels) if isinstance(labels, Tensor) else labels
     if getattr(rows, "ndim", 1) == 0 or not hasattr(rows, "__len__"):
         raise DataError(f"labels of {name} are one {type(labels).__name__}; give one label for each image")
     plain = [_plain(label, i, name) for i, label in enumerate(rows)]
@@ -98,13 +98,18 @@ def _unpacked(label: Any) -> Any:
     """A Python object of a tensor or array of one element; an array of more."""
     value: Any = label
     if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() else value).numpy()
+        value = _numbers(value)
     elif isinstance(value, list | tuple):
         value = _array(value)
     if isinstance(value, np.generic):
         return value.item()
     return value.reshape(-1)[0].item() if isinstance(value, np.ndarray) and value.size == 1 else value
+
+
+def _numbers(tensor: Tensor) -> Any:
+    """NumPy knows no bfloat16."""
+    here = tensor.detach().cpu()
+    return (here.float() if here.is_floating_point() else here).numpy()
 
 
 def _array(value: Any) -> Any:
