@@ -35,7 +35,13 @@ def load(job: Job) -> Splits:
 def images_of(config: JobConfig, spec: str) -> ImageData:
     """The images that a job asks for, wherever they are."""
     images = config.images
-    return load_data(spec, image_size=images.image_size, limit=images.limit, seed=config.seed)
+    return load_data(
+        spec,
+        image_size=images.image_size,
+        limit=images.limit,
+        seed=config.seed,
+        background=images.background,
+    )
 
 
 def parts_of(config: JobConfig, data: ImageData) -> Splits:

@@ -7,13 +7,18 @@ from torch import Tensor
 
 from mobinas.errors import DataError
 from mobinas.train.adapters import adapter_for
-from mobinas.train.images import ImageData, resize
+from mobinas.train.images import ImageData
 
 __all__ = ["ImageData", "load_data"]
 
 
 def load_data(
-    spec: str, *, image_size: int | None = None, limit: int | None = None, seed: int = 0
+    spec: str,
+    *,
+    image_size: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    background: str = "auto",
 ) -> ImageData:
     """Loads images and labels.
 
@@ -26,6 +31,9 @@ def load_data(
             folders with images of various sizes take the median size.
         limit: Keep at most so many images (and as many test images), in the proportions of the classes.
         seed: Draws the images that `limit` keeps.
+        background: Of transparent images: ``auto`` (white, black or grey, whichever contrasts best), or a
+            colour's
+            name or ``#rrggbb``.
 
     Raises:
         DataError: Unknown, missing, empty, unreadable or malformed data; one line that names it.
@@ -34,12 +42,12 @@ def load_data(
         raise DataError(f"image_size is {image_size}; it must be at least 1 pixel")
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; it must be at least 1 image")
-    data = adapter_for(spec).load(spec, image_size)
+    data = adapter_for(spec).load(spec, image_size, background)
 
     def bounded(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if limit is not None:
             images, labels = _subset(images, labels, limit, seed)
-        return images if image_size is None else resize(images, image_size, image_size), labels
+        return images, labels
 
     images, labels = bounded(data.images, data.labels)
     test, select = (None if own is None else bounded(*own) for own in (data.test, data.select))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mobinas.errors import DataError
 from mobinas.train.images import ImageData, check_images, resize
+from mobinas.train.preparation import Preparation
 
 # A part keeps resized copies up to this size in all; beyond it, batches are resized when they are drawn.
 _CACHE_BYTES = 1 << 29
@@ -142,6 +143,7 @@ class Splits:
         test: Opened once, when the front is frozen.
         classes: Names of the classes.
         normalisation: Statistics of the training images.
+        preparation: How stored pictures became these images; None where that is not known.
         training: weights and alphas together, for the elastic supernet and the finalists.
     """
 
@@ -151,6 +153,7 @@ class Splits:
     test: Part
     classes: tuple[str, ...]
     normalisation: Normalisation
+    preparation: Preparation | None = None
     training: Part = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -163,7 +166,7 @@ class Splits:
         weights, alphas, select, test = (
             part.to(device) for part in (self.weights, self.alphas, self.select, self.test)
         )
-        return Splits(weights, alphas, select, test, self.classes, self.normalisation)
+        return Splits(weights, alphas, select, test, self.classes, self.normalisation, self.preparation)
 
 
 def default_fractions(own_test: bool) -> Fractions:
@@ -197,7 +200,7 @@ def split(data: ImageData, *, seed: int = 0, fractions: Fractions | None = None)
     weights, alphas, select = parts[:3]
     test = parts[3] if data.test is None else Part(*data.test)
     statistics = Normalisation.of(_joined(weights, alphas).images)
-    return Splits(weights, alphas, select, test, data.classes, statistics)
+    return Splits(weights, alphas, select, test, data.classes, statistics, data.preparation)
 
 
 def _joined(first: Part, second: Part) -> Part:

@@ -12,10 +12,12 @@ class Adapter:
 
     Attributes:
         accepts: Whether a description of data is of this kind; cheap, reads no data.
-        load: Makes the data from the description and, for images of various sizes, the wanted size in pixels.
+        load: Makes the data from the description, the wanted size in pixels (None: their own) and the
+            background
+            of transparent images.
         names: Fixed names that it takes, for suggestions.
     """
 
     accepts: Callable[[str], bool]
-    load: Callable[[str, int | None], ImageData]
+    load: Callable[[str, int | None, str], ImageData]
     names: tuple[str, ...] = ()

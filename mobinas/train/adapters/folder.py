@@ -19,7 +19,7 @@ _TEST_FOLDERS = frozenset(("test", "testing"))
 _Files = list[tuple[Path, int]]
 
 
-def _load(spec: str, image_size: int | None) -> ImageData:
+def _load(spec: str, image_size: int | None, background: str) -> ImageData:
     root = Path(spec).expanduser()
     folders = _folders(root)
     named = {folder.name.lower() for folder in folders}
@@ -40,11 +40,14 @@ def _load(spec: str, image_size: int | None) -> ImageData:
                 f"class folder '{name}' below {root} holds no images; add some "
                 f"({', '.join(sorted(_SUFFIXES))}), or remove it"
             )
-    paths = [path for path, _ in train + test]
-    preparation = preparation_for(paths, [look(path) for path in paths], image_size)
+    paths = [path for path, _ in train]
+    preparation = preparation_for(paths, [look(path) for path in paths], image_size, background=background)
     own_test = _read(test, preparation) if test else None
     images, labels = _read(train, preparation)
-    return ImageData(images, labels, tuple(classes), root.resolve().name, own_test, preparation=preparation)
+    name = root.resolve().name
+    return ImageData(
+        images, labels, tuple(classes), name, own_test, preparation=preparation, notes=preparation.notes
+    )
 
 
 def _folders(root: Path) -> list[Path]:

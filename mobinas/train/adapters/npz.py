@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mobinas.errors import DataError
-from mobinas.train.adapters.arrays import image_data
+from mobinas.train.adapters.arrays import Arrays, image_data
 from mobinas.train.adapters.base import Adapter
 from mobinas.train.images import ImageData
 
@@ -15,7 +15,7 @@ _TRAIN_NAMES = (("images", "labels"), ("x_train", "y_train"), ("train_images", "
 _TEST_NAMES = (("test_images", "test_labels"), ("x_test", "y_test"))
 
 
-def _load(spec: str, _image_size: int | None) -> ImageData:
+def _load(spec: str, image_size: int | None, background: str) -> ImageData:
     path = Path(spec)
     try:
         # allow_pickle=False: an archive of objects could run any code.
@@ -35,7 +35,15 @@ def _load(spec: str, _image_size: int | None) -> ImageData:
         )
     classes = arrays.get("classes")
     names = None if classes is None else [str(c) for c in classes.ravel().tolist()]
-    return image_data(*train, path.stem, test=_pair(arrays, _TEST_NAMES), classes=names)
+    test = _pair(arrays, _TEST_NAMES)
+    return image_data(
+        Arrays.of(*train, path.stem),
+        path.stem,
+        test=None if test is None else Arrays.of(*test, f"the test part of {path.stem}"),
+        classes=names,
+        image_size=image_size,
+        background=background,
+    )
 
 
 def _pair(arrays: dict[str, Any], names: tuple[tuple[str, str], ...]) -> tuple[Any, Any] | None:
