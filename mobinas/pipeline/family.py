@@ -24,7 +24,7 @@ from mobinas.pipeline.profile import check_same_device
 from mobinas.pipeline.report import write_results
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.pipeline.train import recipe_of, train_epochs
-from mobinas.progress import Progress, SilentReporter, silent
+from mobinas.progress import NoteReporter, Progress, silent
 from mobinas.search.choice_space import Choices
 from mobinas.search.define_by_run import Build, DefinedSpace, DefinedTrial, built
 from mobinas.search.record import derived_seed
@@ -82,7 +82,7 @@ def search_family(
     config = _config(data, target, seed, max_latency_s, search, recipe or Recipe(epochs=15), rounds)
     device, found = find_device(config.device), find_target(target)
     with RunFolder(Path(out), dump_toml(config), open_until=_OPEN_UNTIL) as folder:
-        job = Job(config, folder, found, device, SilentReporter())
+        job = Job(config, folder, found, device, NoteReporter())
         check_same_device(job)
         work = _Work(build, job, load(job))
         result = pareto_search(

@@ -1,4 +1,4 @@
-"""The main job: nine steps from images to a report, each continued where a stopped run left it."""
+"""The main job: ten steps from images to a report, each continued where a stopped run left it."""
 
 import contextlib
 import re
@@ -10,7 +10,7 @@ from mobinas.config import JobConfig, dump_toml, load_config
 from mobinas.errors import ConfigError, did_you_mean
 from mobinas.pipeline.front_file import Front, load_front
 from mobinas.pipeline.run_folder import RunFolder
-from mobinas.progress import Reporter, SilentReporter
+from mobinas.progress import NoteReporter, Reporter
 from mobinas.targets.registry import find_target
 from mobinas.targets.target import Target
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mobinas.pipeline.context import Job
 
 _TITLES = (
+    "read the images",
     "measure a sample, fit latency",
     "search cells",
     "train elastic supernet",
@@ -43,7 +44,7 @@ def run(
     Args:
         job: A resolved job, a job file, the name of a shipped job, or nothing for the default.
         out: The run folder; ``runs/<data>`` without.
-        reporter: Told what goes on.
+        reporter: Told what goes on; without, notes go to standard error.
         cluster: Where workers of other machines join it.
 
     Returns:
@@ -61,7 +62,7 @@ def run(
 
     with group(config.device):
         if is_first():
-            _run(config, target, directory, reporter or SilentReporter(), cluster)
+            _run(config, target, directory, reporter or NoteReporter(), cluster)
             dismiss()
         else:
             with _threads(config.threads):
@@ -131,7 +132,8 @@ def _run_steps(job: "Job") -> None:
     from mobinas.pipeline.train import train_contenders
 
     steps = (job.reporter.step(k, len(_TITLES), title) for k, title in enumerate(_TITLES, start=1))
-    splits = load(job)
+    with next(steps) as progress:
+        splits = load(job, progress)
     space = space_of(job.config, splits)
     given = genotypes_of(job, space)
     with next(steps) as progress:

@@ -38,7 +38,7 @@ _CHECKPOINTS = {"supernet": "*.checkpoint.pt", "train": "trained/*.checkpoint.pt
 # Made again when the recipe changes: all networks are trained alike.
 _TRAINED = ("qualified/", "plan.json", "trained/", "models/", "baselines/")
 # Artefacts that describe what goes in; a folder of these alone holds no work that could be lost.
-_INPUTS = ("data.json", "target.json")
+_INPUTS = ("data.json", "target.json", "genotypes.json")
 
 
 class RunFolder:
@@ -112,7 +112,7 @@ class RunFolder:
         changes = _changes(before, job_toml)
         sections = {section for section, _ in changes}
         closed = [change for change in changes if self._is_closed(change)]
-        if closed and set(self._index) - set(_INPUTS):
+        if closed and self.holds_work:
             raise RunFolderError(
                 f"{self.path} belongs to another job ({changes[closed[0]]}); choose another --out"
             )
@@ -143,6 +143,16 @@ class RunFolder:
             return {str(name): str(digest) for name, digest in index.items()}
         except (OSError, ValueError, AttributeError):
             return {}
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether anything was computed here that another job would lose."""
+        return bool(set(self._index) - set(_INPUTS))
+
+    def forget(self, name: str) -> None:
+        """Has an artefact made anew by the next that asks for it."""
+        self._index.pop(name, None)
+        self._write_index()
 
     def is_finished(self, name: str) -> bool:
         """Whether this artefact is there, whole and as it was written."""

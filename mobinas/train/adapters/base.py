@@ -1,9 +1,29 @@
-"""What an adapter is."""
+"""What an adapter is, and what is asked of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from mobinas.progress import Progress, silent
+from mobinas.train.adapters.layout import PartFolders
 from mobinas.train.images import ImageData
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How data are to be read.
+
+    Attributes:
+        image_size: Height and width of the images in pixels; their own, or the median, without.
+        parts: Which folders of a folder of pictures are which part.
+        keep_in: Where decoded pictures are kept for a second start, if anywhere.
+        progress: Told after each picture.
+    """
+
+    image_size: int | None = None
+    parts: PartFolders = field(default_factory=PartFolders)
+    keep_in: Path | None = None
+    progress: Progress = silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,10 +32,12 @@ class Adapter:
 
     Attributes:
         accepts: Whether a description of data is of this kind; cheap, reads no data.
-        load: Makes the data from the description and, for images of various sizes, the wanted size in pixels.
+        load: Makes the data from the description.
         names: Fixed names that it takes, for suggestions.
+        has_folders: Whether `Wanted.parts` means anything to it.
     """
 
     accepts: Callable[[str], bool]
-    load: Callable[[str, int | None], ImageData]
+    load: Callable[[str, Wanted], ImageData]
     names: tuple[str, ...] = ()
+    has_folders: bool = False

@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from mobinas.train.adapters.base import Adapter
+from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.images import ImageData
 
 _BRIGHTEST = 16
 
 
-def _load(_spec: str, _image_size: int | None) -> ImageData:
+def _load(_spec: str, _wanted: Wanted) -> ImageData:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -8,7 +8,7 @@ import torch
 from mobinas.errors import DataError, MobinasError
 from mobinas.functions import is_function_name, load_function
 from mobinas.train.adapters.arrays import dataset_arrays, image_data
-from mobinas.train.adapters.base import Adapter
+from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.images import ImageData
 
 _ACCEPTED = (
@@ -16,7 +16,7 @@ _ACCEPTED = (
 )
 
 
-def _load(spec: str, image_size: int | None) -> ImageData:
+def _load(spec: str, wanted: Wanted) -> ImageData:
     function, name = load_function(spec, DataError), spec.rpartition(":")[2]
     try:
         made = function()
@@ -24,7 +24,7 @@ def _load(spec: str, image_size: int | None) -> ImageData:
         raise
     except Exception as error:
         raise DataError(f"data function {spec} failed with {type(error).__name__}: {error}") from error
-    return _image_data(made, name, spec, image_size)
+    return _image_data(made, name, spec, wanted.image_size)
 
 
 def _image_data(made: Any, name: str, spec: str, image_size: int | None) -> ImageData:

@@ -80,5 +80,5 @@ def load_folder(folder: Path, name: str, classes: tuple[str, ...]) -> ImageData:
 
 ADAPTER = Adapter(
     lambda spec: spec == "fashion_mnist" and (FASHION_MNIST / "train-images-idx3-ubyte.gz").exists(),
-    lambda _spec, _image_size: load_folder(FASHION_MNIST, "fashion_mnist", FASHION_CLASSES),
+    lambda _spec, _wanted: load_folder(FASHION_MNIST, "fashion_mnist", FASHION_CLASSES),
 )

@@ -8,14 +8,14 @@ import numpy as np
 
 from mobinas.errors import DataError
 from mobinas.train.adapters.arrays import image_data
-from mobinas.train.adapters.base import Adapter
+from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.images import ImageData
 
 _TRAIN_NAMES = (("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
 _TEST_NAMES = (("test_images", "test_labels"), ("x_test", "y_test"))
 
 
-def _load(spec: str, _image_size: int | None) -> ImageData:
+def _load(spec: str, _wanted: Wanted) -> ImageData:
     path = Path(spec)
     try:
         # allow_pickle=False: an archive of objects could run any code.

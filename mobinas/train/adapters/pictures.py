@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from mobinas.errors import DataError
+from mobinas.train.adapters.room import check_room, room_to_decode
 from mobinas.train.preparation import Preparation
 
 _GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"))
@@ -42,8 +43,10 @@ def look(path: Path) -> Look:
         DataError: The file is no readable picture; the text names it.
     """
     with _opened(path) as image:
+        check_room(image)
         width, height = image.size
-        if image.getexif().get(_ORIENTATION_TAG, 1) >= _FIRST_TURNED_ORIENTATION:
+        # PNG's own getexif decodes the whole picture, as the tag may come behind the pixels.
+        if Image.Image.getexif(image).get(_ORIENTATION_TAG, 1) >= _FIRST_TURNED_ORIENTATION:
             width, height = height, width
         return Look(height, width, image.mode in _GREY_MODES)
 
@@ -72,9 +75,7 @@ def read_picture(path: Path, preparation: Preparation) -> npt.NDArray[np.uint8]:
         DataError: The file is no readable picture; the text names it.
     """
     size = (preparation.width, preparation.height)
-    with _opened(path) as opened:
-        # Decoding a large JPEG at a fraction of its size is several times faster; other formats ignore it.
-        opened.draft(None, (2 * size[0], 2 * size[1]))
+    with _opened(path) as opened, room_to_decode(opened, 2 * size[0], 2 * size[1]):
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):
             # Pillow clips 16-bit pixels instead of scaling them.

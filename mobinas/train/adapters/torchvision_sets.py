@@ -8,7 +8,7 @@ from typing import Any
 from mobinas.errors import DataError
 from mobinas.torchvision_ops import import_torchvision
 from mobinas.train.adapters.arrays import dataset_arrays, image_data
-from mobinas.train.adapters.base import Adapter
+from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.images import ImageData
 
 
@@ -46,15 +46,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MOBINAS_DATA") or Path.home() / ".cache" / "mobinas")
 
 
-def _load(spec: str, image_size: int | None) -> ImageData:
+def _load(spec: str, wanted: Wanted) -> ImageData:
     source = SOURCES[spec]
     train = _open(spec, source.cls, source.train)
     test = _open(spec, source.cls, source.test)
     classes = getattr(train, "classes", None)
     return image_data(
-        *_arrays(train, spec, image_size),
+        *_arrays(train, spec, wanted.image_size),
         spec,
-        test=_arrays(test, spec, image_size),
+        test=_arrays(test, spec, wanted.image_size),
         classes=None if classes is None else [str(c) for c in classes],
     )
 

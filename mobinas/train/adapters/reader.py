@@ -1,0 +1,146 @@
+"""Reads many picture files as one array, on all cores; what cannot be read is told all at once."""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mobinas.errors import DataError
+from mobinas.progress import Progress
+from mobinas.train.adapters.kept import KeptPictures, digest_of
+from mobinas.train.adapters.pictures import Look, look, preparation_for, read_picture
+from mobinas.train.preparation import Preparation
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadPictures:
+    """What became of some files.
+
+    Attributes:
+        images: uint8, [n, channels, height, width]; without meaning where a file could not be read.
+        looks: Of each, None where it could not be read.
+        problems: By position, why a file could not be read.
+        preparation: How all were read.
+    """
+
+    images: npt.NDArray[np.uint8]
+    looks: Sequence[Look | None]
+    problems: dict[int, str]
+    preparation: Preparation
+
+
+def read_pictures(
+    paths: Sequence[Path], image_size: int | None, kept: KeptPictures, progress: Progress
+) -> ReadPictures:
+    """Reads picture files.
+
+    Args:
+        paths: At least one.
+        image_size: See `preparation_for`.
+        kept: Where pixels of an earlier start may be.
+        progress: Told after each file, first of the headers, then of the pixels.
+
+    Raises:
+        DataError: None of them can be read.
+    """
+    problems: dict[int, str] = {}
+    looked = _each(paths, _look, "looked at", progress)
+    for position, (_, _, problem) in enumerate(looked):
+        if problem is not None:
+            problems[position] = problem
+    good = [position for position in range(len(paths)) if position not in problems]
+    if not good:
+        raise DataError(
+            f"none of {len(paths)} pictures can be read, such as {paths[0]} ({problems[0]}); check the files"
+        )
+    digests = [digest for digest, _, _ in looked]
+    preparation = _decided(paths, looked, good, image_size, kept)
+    shape = (len(paths), preparation.channels, preparation.height, preparation.width)
+    images = np.zeros(shape, np.uint8)
+    filled = kept.fill(digests, preparation, images)
+    missing = [position for position in good if not filled[position]]
+    unread = [paths[position] for position in missing]
+    with _in_threads(unread, lambda path: _attempt(read_picture, path, preparation)) as made:
+        for done, (position, (pixels, problem)) in enumerate(zip(missing, made, strict=True), start=1):
+            if pixels is None:
+                problems[position] = str(problem)
+            else:
+                images[position] = pixels
+                kept.keep(digests[position], pixels)
+            progress(done, len(missing), "decoded")
+    kept.flush()
+    return ReadPictures(images, [found for _, found, _ in looked], problems, preparation)
+
+
+_Looked = tuple[bytes, Look | None, str | None]
+
+
+def _look(path: Path) -> _Looked:
+    digest, problem = _attempt(digest_of, path)
+    if digest is None:
+        return b"", None, problem
+    found, problem = _attempt(look, path)
+    return digest, found, problem
+
+
+def _decided(
+    paths: Sequence[Path],
+    looked: Sequence[_Looked],
+    good: Sequence[int],
+    image_size: int | None,
+    kept: KeptPictures,
+) -> Preparation:
+    digests = [looked[position][0] for position in good]
+    looks = [found for found in (looked[position][1] for position in good) if found is not None]
+    known = kept.preparation(digests, image_size)
+    if known is None:
+        known = preparation_for([paths[position] for position in good], looks, image_size)
+        kept.keep_preparation(digests, image_size, known)
+    return known
+
+
+def _attempt(work: Callable[..., T], path: Path, *more: object) -> tuple[T | None, str | None]:
+    """What it gives, or why it fails in a few words."""
+    try:
+        return work(path, *more), None
+    except DataError as error:
+        reason = re.sub(
+            r"^cannot read image .*? \((?=.)|\); repair or remove it$", "", str(error), flags=re.DOTALL
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise whatever comes on spoilt files: struct.error, KeyError, ...
+        reason = f"{type(error).__name__}: {error}"
+    return None, re.sub(r" '[^']*'$", "", " ".join(reason.split()))
+
+
+def _each(paths: Sequence[Path], work: Callable[[Path], T], text: str, progress: Progress) -> list[T]:
+    found = []
+    with _in_threads(paths, work) as results:
+        for one in results:
+            found.append(one)
+            progress(len(found), len(paths), text)
+    return found
+
+
+@contextlib.contextmanager
+def _in_threads(paths: Sequence[Path], work: Callable[[Path], T]) -> Iterator[Iterator[T]]:
+    """In the order of the paths; Pillow decodes and resizes without Python's lock."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores)
+    try:
+        yield pool.map(work, paths)
+    finally:
+        # Who stops in the middle does not wait for the rest.
+        pool.shutdown(cancel_futures=True)
