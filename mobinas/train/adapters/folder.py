@@ -46,8 +46,9 @@ def _load(spec: str, wanted: Wanted) -> ImageData:
         )
     found = Found(
         names=tuple(name for name, is_good in zip(names, good, strict=True) if is_good),
-        unreadable=tuple(
-            f"{names[position]} ({problem})" for position, problem in sorted(read.problems.items())
+        unreadable=(
+            *skipped.unreadable,
+            *(f"{names[position]} ({problem})" for position, problem in sorted(read.problems.items())),
         ),
         sizes=_sizes(read.looks, good),
         skipped=skipped.lines(),

@@ -115,7 +115,12 @@ class KeptPictures:
         self, name: str, shape: tuple[int, ...]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None:
         assert self._folder is not None
-        with contextlib.suppress(*_UNREADABLE), np.load(self._folder / name, allow_pickle=False) as file:
+        # NumPy leaves a torn file open that it is to open itself.
+        with (
+            contextlib.suppress(*_UNREADABLE),
+            (self._folder / name).open("rb") as opened,
+            np.load(opened, allow_pickle=False) as file,
+        ):
             digests, pixels = file["digests"], file["pixels"]
             if (
                 str(file["reading"]) == self._reading

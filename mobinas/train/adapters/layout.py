@@ -1,13 +1,14 @@
 """Which folders of a data folder are classes, and which are parts of a split that its makers made."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from mobinas.errors import DataError, did_you_mean
 from mobinas.files import toml_value
 from mobinas.train.adapters.part_names import ROLES, Role, is_neutral, role_of
-from mobinas.train.adapters.tree import Folder, Skipped, first_of
+from mobinas.train.adapters.split_lists import lists_among, split_by_lists
+from mobinas.train.adapters.tree import Folder, Skipped, class_folders, first_of, unwrapped
 
 _SOME = 3
 Files = dict[str, list[Path]]
@@ -80,7 +81,7 @@ class _Finder:
         if top is not self.root and not self.asked.is_asked:
             self.notes.append(f"read from {self._name(top)}/ within {self.root.path}")
         self._sort_out(top)
-        with_classes = any(_class_folders(part) for part in self.parts["train"])
+        with_classes = any(class_folders(part) for part in self.parts["train"])
         layout = self._split_layout(top) if with_classes else self._class_layout(top)
         self._account_for_the_rest(layout)
         return layout
@@ -90,7 +91,7 @@ class _Finder:
         for name in getattr(self.asked, role) or ():
             folder = self.root.find(name)
             if folder is None:
-                known = [self._name(f) for f in _below(self.root, 2)]
+                known = [self._name(f) for f in self.root.below(2)]
                 raise DataError(
                     f"images.{role} = '{name}': no such folder in {self.root.path}{_near(name, known)}"
                 )
@@ -103,10 +104,10 @@ class _Finder:
 
     def _top(self) -> Folder:
         """The folder within which the choice begins: beside what is asked for, or within wrappers."""
-        given = [folder for role in ROLES[:3] for folder in self.given[role]]
-        if given:
-            return self.root.find(str(given[0].path.parent.relative_to(self.root.path))) or self.root
-        return _unwrapped(self.root, self.given["ignore"])
+        if self.given["train"]:
+            above = self.given["train"][0].path.parent.relative_to(self.root.path)
+            return self.root.find(str(above)) or self.root
+        return unwrapped(self.root, [f for folders in self.given.values() for f in folders])
 
     def _sort_out(self, top: Folder) -> None:
         """Each folder of the top level belongs to a part or to the others."""
@@ -166,19 +167,31 @@ class _Finder:
     def _classes_of(self, role: Role) -> Files:
         """Class names and pictures of a part; a part without class folders is unlabelled, and not used."""
         classes: Files = {}
-        labelled = [part for part in self.parts[role] if _class_folders(part)]
+        labelled = [part for part in self.parts[role] if class_folders(part)]
         self._check_no_copies(role, labelled)
+        self._check_no_parts_within(labelled)
         for part in labelled:
-            for folder in _unwrapped(part).folders if role == "train" else _class_folders(part):
+            for folder in unwrapped(part).folders if role == "train" else class_folders(part):
                 classes.setdefault(folder.name, []).extend(folder.all_pictures())
         for part in self.parts[role]:
             if part not in labelled:
                 self._say_unlabelled(part)
         return dict(sorted(classes.items()))
 
+    def _check_no_parts_within(self, parts: list[Folder]) -> None:
+        """A folder "val" among the classes of "train" is hardly a class."""
+        for part in parts:
+            classes = class_folders(part)
+            for folder in classes:
+                role, rest = self._role(folder)
+                if role is not None and not rest and len(classes) > 1:
+                    others = [f for f in classes if f is not folder]
+                    raise DataError(self._beside_classes(folder, role, others))
+
     def _say_unlabelled(self, part: Folder) -> None:
         pictures = part.all_pictures()
-        labels = [name for f in (part, self.root) for name in f.others if _is_label_file(name)]
+        beside = [name for name in self.root.others if name.lower().startswith(part.name.lower())]
+        labels = [name for name in (*part.others, *beside) if _is_label_file(name)]
         not_read = f" and {labels[0]} is not read" if labels else ""
         self.notes.append(
             f"{self._name(part)}/ is not used: its {len(pictures)} pictures lie in no class folders{not_read}"
@@ -221,17 +234,36 @@ class _Finder:
         for role in ROLES:
             unclear = [f for f in self.parts[role] if f not in self.given[role]]
             if role in ("val", "test"):
-                unclear = [f for f in unclear if not {c.name for c in _class_folders(f)} & names]
+                unclear = [f for f in unclear if not {c.name for c in class_folders(f)} & names]
             if unclear:
                 raise DataError(self._beside_classes(unclear[0], role, holding))
         self._check_same_within(holding)
         train = dict(sorted((f.name, f.all_pictures()) for f in self.others))
+        if not any(self.parts.values()):
+            return self._listed(train)
         return self._layout(train, self._classes_of("val"), self._classes_of("test"))
+
+    def _listed(self, classes: Files) -> Layout:
+        """Parts may be listed in files; what looks like a list and is none is named."""
+        files = [f.path / name for f in (self.root, *self.root.below(2)) for name in f.others]
+        lists = {role: paths for role, paths in lists_among(files).items() if getattr(self.asked, role) != ()}
+        parts = split_by_lists(classes, lists)
+        names = [str(path.relative_to(self.root.path)) for paths in lists.values() for path in paths]
+        if parts is None:
+            if names:
+                self.notes.append(
+                    f"{first_of(names)}: not read as a split, as its lines name no pictures here"
+                )
+            return Layout(classes, notes=tuple(self.notes))
+        self.notes.append(f"split as listed in {first_of(names)}: val is to select by, test to test")
+        train = {name: parts["train"].get(name, []) for name in classes}
+        return Layout(train, parts.get("val", {}), parts.get("test", {}), tuple(self.notes))
 
     def _beside_classes(self, part: Folder, role: Role, classes: list[Folder]) -> str:
         name = self._name(part)
         meant = {"ignore": "it is left out", "train": "it is to be trained with, and needs class folders"}
-        means = meant.get(role, "it is that part, used if it holds class folders")
+        flat = "it is that part, and left out, as it has no class folders"
+        means = meant.get(role, "it is that part" if class_folders(part) else flat)
         return (
             f"{self.root.path} holds {name}/ ({len(part.all_pictures())} pictures) beside the class folders "
             f"{first_of([f.name for f in classes])}, and it is named like a part of a split: say what is "
@@ -247,13 +279,16 @@ class _Finder:
             return None
         found: dict[Role, Files] = {role: {} for role in ROLES}
         for folder, inner in within.items():
+            if not inner or is_neutral(folder.name):
+                why = "no name of a class" if inner else "without such folders"
+                raise DataError(self._mixed(named, f"{self._name(folder)}/ is {why}"))
             for sub in inner:
                 role, rest = self._role(sub)
-                if role is None or rest or _class_folders(sub):
-                    raise DataError(self._mixed(named[0], sub))
+                if class_folders(sub):
+                    raise DataError(self._mixed(named, f"{self._name(sub)}/ holds class folders itself"))
+                if role is None or rest:
+                    raise DataError(self._mixed(named, f"{self._name(sub)}/ is not"))
                 found[role].setdefault(folder.name, []).extend(sub.all_pictures())
-            if not inner or is_neutral(folder.name):
-                raise DataError(self._mixed(named[0], folder))
         return self._flipped(found)
 
     def _parts_in_names(self, classes: list[Folder]) -> Layout | None:
@@ -261,7 +296,7 @@ class _Finder:
         found: dict[Role, Files] = {role: {} for role in ROLES}
         for folder in classes:
             role, rest = self._role(folder)
-            if role is None or not rest or _class_folders(folder):
+            if role is None or not rest or class_folders(folder):
                 return None
             found[role].setdefault(rest, []).extend(folder.all_pictures())
         return self._flipped(found) if len(found["train"]) > 1 and (found["test"] or found["val"]) else None
@@ -278,12 +313,13 @@ class _Finder:
         self.notes.append(f"each class has folders of its own for {' and '.join(['train', *told])}")
         return self._layout(train, val, test)
 
-    def _mixed(self, part: Folder, other: Folder) -> str:
+    def _mixed(self, named: list[Folder], why: str) -> str:
+        """`named` are folders within classes that are named like parts, `why` says what does not fit."""
+        first = next((f for f in named if self._role(f)[0] == "train"), named[0])
         return (
-            f"{self._name(part)}/ of {self.root.path} is named like a part of a split, which "
-            f"{self._name(other)}/ does not fit: name the folder to train with, as in "
-            f'images.train = "{self._name(part)}", or say images.train, images.val and images.test = "none" '
-            "(the outermost folders are the classes)"
+            f"{self._name(first)}/ of {self.root.path} is named like a part of a split, but {why}: name the "
+            f'folder to train with, as in images.train = "{self._name(first)}", or say images.train, '
+            'images.val and images.test = "none" (the outermost folders are the classes)'
         )
 
     def _check_same_within(self, classes: list[Folder]) -> None:
@@ -310,7 +346,7 @@ class _Finder:
             if path in left_out:
                 self.skipped.add("pictures left out by images.ignore", path, named=self._parent(path))
             elif path not in used and path not in self.told:
-                self.skipped.add("pictures in no class folder that is used", path, named=self._parent(path))
+                self.skipped.add("pictures that no class or part holds", path, named=self._parent(path))
 
     def _name(self, folder: Folder) -> str:
         return str(folder.path.relative_to(self.root.path))
@@ -322,46 +358,19 @@ class _Finder:
     def _no_classes(self, top: Folder) -> str:
         parts = [f for role in ROLES for f in self.parts[role] if f not in self.given["ignore"]]
         names = " and ".join(f"{self._name(f)}/" for f in parts)
-        if any(_class_folders(f) for f in parts):
+        if any(class_folders(f) for f in parts):
             return (
                 f"{self.root.path} holds {names} but nothing to train with; name the training folder, as in "
                 f'images.train = "{self._name(parts[0])}"'
             )
         n = len(top.all_pictures())
         where = f"{names} of {self.root.path}" if parts else str(top.path)
-        files = [
-            name for f in (self.root, *_below(self.root, 2)) for name in f.others if _is_label_file(name)
-        ]
+        files = [name for f in (self.root, *self.root.below(2)) for name in f.others if _is_label_file(name)]
         labels = f" ({first_of(files)} is not read; a function may: --data my_data.py:load)" if files else ""
         return (
             f"{where} holds no class folders{f' but {n} pictures' if n else ''}; put the images of each "
             f"class into a folder of its own{labels}"
         )
-
-
-def _unwrapped(folder: Folder, ignored: Sequence[Folder] = ()) -> Folder:
-    """The folder within which a choice begins: archives wrap one or two around it."""
-    while True:
-        holding = [f for f in folder.folders if f.holds_pictures and f not in ignored]
-        if len(holding) != 1:
-            return folder
-        only = holding[0]
-        says_nothing = is_neutral(only.name) or (
-            role_of(only.name)[0] is not None and not role_of(only.name)[1]
-        )
-        if not any(f.holds_pictures for f in only.folders) and (folder.pictures or not says_nothing):
-            return folder
-        folder = only
-
-
-def _class_folders(part: Folder) -> list[Folder]:
-    return [f for f in _unwrapped(part).folders if f.holds_pictures]
-
-
-def _below(folder: Folder, levels: int) -> Iterator[Folder]:
-    for inner in folder.folders if levels else ():
-        yield inner
-        yield from _below(inner, levels - 1)
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -375,4 +384,4 @@ def _toml(names: list[str]) -> str:
 
 def _is_label_file(name: str) -> bool:
     ending = name.lower().endswith((".csv", ".tsv", ".txt", ".json", ".lst", ".xml", ".parquet"))
-    return ending and not name.lower().startswith(("readme", "license", "licence"))
+    return ending and not any(word in name.lower() for word in ("readme", "licen", "submission"))

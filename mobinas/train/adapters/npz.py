@@ -1,5 +1,6 @@
 """A NumPy archive with images and labels."""
 
+import dataclasses
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.images import ImageData
 
 _TRAIN_NAMES = (("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
+_VAL_NAMES = (("val_images", "val_labels"), ("x_val", "y_val"), ("x_valid", "y_valid"))
 _TEST_NAMES = (("test_images", "test_labels"), ("x_test", "y_test"))
 
 
@@ -35,7 +37,11 @@ def _load(spec: str, _wanted: Wanted) -> ImageData:
         )
     classes = arrays.get("classes")
     names = None if classes is None else [str(c) for c in classes.ravel().tolist()]
-    return image_data(*train, path.stem, test=_pair(arrays, _TEST_NAMES), classes=names)
+    data = image_data(*train, path.stem, test=_pair(arrays, _TEST_NAMES), classes=names)
+    val = _pair(arrays, _VAL_NAMES)
+    if val is None:
+        return data
+    return dataclasses.replace(data, select=image_data(*train, path.stem, test=val, classes=names).test)
 
 
 def _pair(arrays: dict[str, Any], names: tuple[tuple[str, str], ...]) -> tuple[Any, Any] | None:

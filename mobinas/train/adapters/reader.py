@@ -20,6 +20,9 @@ from mobinas.train.preparation import Preparation
 
 T = TypeVar("T")
 
+# A waiting file takes a kilobyte in the pool, and there may be millions.
+_BLOCK = 4096
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadPictures:
@@ -122,7 +125,7 @@ def _attempt(work: Callable[..., T], path: Path, *more: object) -> tuple[T | Non
         Exception
     ) as error:  # Pillow's decoders raise whatever comes on spoilt files: struct.error, KeyError, ...
         reason = f"{type(error).__name__}: {error}"
-    return None, re.sub(r" '[^']*'$", "", " ".join(reason.split()))
+    return None, " ".join(reason.replace(f" {str(path)!r}", "").split())
 
 
 def _each(paths: Sequence[Path], work: Callable[[Path], T], text: str, progress: Progress) -> list[T]:
@@ -140,7 +143,8 @@ def _in_threads(paths: Sequence[Path], work: Callable[[Path], T]) -> Iterator[It
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     pool = ThreadPoolExecutor(cores)
     try:
-        yield pool.map(work, paths)
+        blocks = (paths[start : start + _BLOCK] for start in range(0, len(paths), _BLOCK))
+        yield (one for block in blocks for one in pool.map(work, block))
     finally:
         # Who stops in the middle does not wait for the rest.
         pool.shutdown(cancel_futures=True)

@@ -2,13 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from mobinas.errors import DataError
+from mobinas.train.adapters.part_names import is_neutral, role_of
 
 PICTURE_ENDINGS = frozenset(
     (
@@ -75,14 +76,46 @@ class Folder:
             here = next((f for f in here.folders if f.name == part), None) if here else None
         return here
 
+    def below(self, levels: int) -> Iterator["Folder"]:
+        """The folders within it, and those within them, down to so many levels."""
+        for inner in self.folders if levels else ():
+            yield inner
+            yield from inner.below(levels - 1)
+
+
+def unwrapped(folder: Folder, ignored: Sequence[Folder] = ()) -> Folder:
+    """The folder within which a choice begins: archives wrap one or two around it."""
+    while True:
+        holding = [f for f in folder.folders if f.holds_pictures and f not in ignored]
+        if len(holding) != 1:
+            return folder
+        only = holding[0]
+        says_nothing = is_neutral(only.name) or role_of(only.name)[0] is not None
+        if not any(f.holds_pictures for f in only.folders) and (folder.pictures or not says_nothing):
+            return folder
+        folder = only
+
+
+def class_folders(part: Folder) -> list[Folder]:
+    """What may be the classes of a part: folders with pictures; none where it is flat."""
+    return [f for f in unwrapped(part).folders if f.holds_pictures]
+
 
 @dataclass(slots=True)
 class Skipped:
-    """What is passed over: how often for each reason, and the first names."""
+    """What is passed over.
+
+    Attributes:
+        root: The data folder.
+        counts: How often for each reason.
+        names: Which, for each reason, each once.
+        unreadable: Folders that are missed, as they cannot be read, each with the reason.
+    """
 
     root: Path
     counts: Counter[str] = field(default_factory=Counter)
     names: dict[str, list[str]] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
 
     def add(self, reason: str, path: Path, *, named: str | None = None) -> None:
         """Counts one; shown is its path below the data folder, or `named`."""
@@ -111,24 +144,24 @@ def scan(root: Path) -> tuple[Folder, Skipped]:
     """
     skipped = Skipped(root)
     try:
-        folder = _scan(root, skipped, frozenset())
+        if _is_run_folder(root):
+            raise DataError(f"{root} is a run folder of this program; name the folder of the pictures")
+        return _scan(root, skipped, frozenset()), skipped
     except OSError as error:
         raise DataError(f"cannot read the data folder {root} ({error.strerror}); check the path") from None
-    if folder is None:
-        raise DataError(f"{root} is a run folder of this program; name the folder of the pictures")
-    return folder, skipped
 
 
-def _scan(path: Path, skipped: Skipped, above: frozenset[tuple[int, int]]) -> Folder | None:
-    """None for a run folder, whose plots are no data."""
+def _is_run_folder(path: Path) -> bool:
+    """Whether these are results of this program, whose plots are no data."""
+    return all((path / name).exists() for name in _RUN_FOLDER_FILES)
+
+
+def _scan(path: Path, skipped: Skipped, above: frozenset[tuple[int, int]]) -> Folder:
     status = path.stat()
     within = above | {(status.st_dev, status.st_ino)}
-    entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-    if {entry.name for entry in entries} >= _RUN_FOLDER_FILES:
-        return None
     folder = Folder(path)
-    for entry in entries:
-        if entry.is_dir():
+    for entry in _entries(path):
+        if _is_folder(entry):
             found = _scan_below(entry, skipped, within)
             if found is not None:
                 folder.folders.append(found)
@@ -154,21 +187,39 @@ def _scan_below(
         name = str(path.relative_to(skipped.root))
         skipped.add(reason, path, named=f"{name}: {n} pictures" if n else name)
     elif entry.name.lower() in _JUNK_FOLDERS:
-        skipped.add("folders that systems leave", path)
+        skipped.add("folders of thumbnails or system files", path)
     else:
         try:
             status = path.stat()
             if (status.st_dev, status.st_ino) in within:
                 skipped.add("links to a folder above", path)
-                return None
-            found = _scan(path, skipped, within)
+            elif _is_run_folder(path):
+                skipped.add("run folders", path)
+            else:
+                found = _scan(path, skipped, within)
+                # "runs" as the program makes it beside the classes is no class without pictures.
+                return None if _holds_runs_alone(found) else found
         except OSError as error:
-            skipped.add(f"folders that cannot be read ({error.strerror})", path)
-            return None
-        if found is None:
-            skipped.add("run folders", path)
-        return found
+            skipped.unreadable.append(f"{path.relative_to(skipped.root)}/ ({error.strerror})")
     return None
+
+
+def _entries(path: Path) -> list["os.DirEntry[str]"]:
+    with os.scandir(path) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _holds_runs_alone(folder: Folder) -> bool:
+    return not (folder.pictures or folder.folders or folder.others) and any(
+        _is_run_folder(Path(entry.path)) for entry in _entries(folder.path)
+    )
 
 
 def _pictures_in(hidden: Path) -> int:
@@ -176,7 +227,7 @@ def _pictures_in(hidden: Path) -> int:
     if hidden.name == ".ipynb_checkpoints":
         return 0
     try:
-        return sum(Path(e.name).suffix.lower() in PICTURE_ENDINGS for e in os.scandir(hidden) if e.is_file())
+        return sum(Path(entry.name).suffix.lower() in PICTURE_ENDINGS for entry in _entries(hidden))
     except OSError:
         return 0
 
