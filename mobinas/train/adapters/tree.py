@@ -241,7 +241,20 @@ def _is_picture(path: Path) -> bool:
     if path.suffix.lower() in PICTURE_ENDINGS:
         return True
     try:
-        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]):
+        with path.open("rb") as file:
+            beginning = file.read(16)
+        # Most other files are told apart here; Pillow takes ten times as long to refuse one.
+        formats = [name for name in _FORMATS if _may_be(name, beginning)]
+        if not formats:
+            return False
+        with Image.open(path, formats=formats):
             return True
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return False
+
+
+def _may_be(format_name: str, beginning: bytes) -> bool:
+    if format_name not in Image.OPEN:
+        return False
+    accept = Image.OPEN[format_name][1]
+    return accept is None or accept(beginning) is True
