@@ -1,4 +1,4 @@
-"""Step 6: finalists and baselines are trained alike, with epochs allotted by what an epoch costs."""
+"""Step 7: finalists and baselines are trained alike, with epochs allotted by what an epoch costs."""
 
 import io
 import json

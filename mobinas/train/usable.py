@@ -48,12 +48,8 @@ def usable(data: ImageData, *, skip_bad: bool = False, min_per_class: int | None
     if unreadable and not skip_bad:
         faults = [_unreadable_words(unreadable), *_small_words(data, least), *doubled]
         raise DataError(f"{data.name}: {'; '.join(faults)}; {_way(data, small_alone=False)}")
-    empty = [c for label, c in enumerate(data.classes) if not (data.labels == label).any()]
-    if empty and not least:
-        raise DataError(
-            f"class '{empty[0]}' of {data.name} holds no images; add some, remove its folder, name it in "
-            "images.ignore, or drop small classes with images.min_per_class"
-        )
+    if not least and any(not (data.labels == label).any() for label in range(len(counts))):
+        check_splittable(data)
     dropped = [label for label in range(len(counts)) if counts[label] < least]
     skipped = list(data.found.skipped)
     if unreadable:

@@ -150,7 +150,7 @@ def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 class \(a\)"):
         load_data(str(tmp_path))
     (tmp_path / "b").mkdir()
-    with pytest.raises(DataError, match=r"class 'b' .* holds no images"):
+    with pytest.raises(DataError, match=r"class 'b' .* has 0 different ones"):
         load_data(str(tmp_path))
 
 

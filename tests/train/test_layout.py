@@ -100,6 +100,10 @@ ASKED: dict[str, tuple[Content, str]] = {
     "copies": (within("train", "train_aug", "test"), r'images\.train = \["train", "train_aug"\]'),
     "folds": (within("fold1", "fold2"), r'images\.train = \["fold1", "fold2"\] .* or images\.train = "none"'),
     "another language": (within("entrenamiento", "prueba"), r"each hold the folders a, b"),
+    "sizes": (
+        {f"{size}/{kind}": 2 for size in ("16x16", "32x32") for kind in ("apps", "places")} | {"8x8/apps": 1},
+        r"16x16, 32x32, 8x8 .* each hold the folders apps, places",
+    ),
     "two data sets": (within("x/train", "x/test", "y/train", "y/test"), r'images\.train = "x/train"'),
     "pictures and masks": (
         within("images/train", "masks/train", classes="c"),
@@ -175,6 +179,12 @@ def test_unlabelled_folders_beside_the_parts_are_said_to_be_skipped(tmp_path: Pa
 def test_a_wrapper_and_the_own_parts_are_named(tmp_path: Path) -> None:
     layout, _ = layout_of(tmp_path, within("set/train", "set/val"))
     assert layout.notes == (f"read from set/ within {tmp_path}", "set/val/: the selection part")
+
+
+def test_one_odd_folder_within_many_classes_is_read_and_named(tmp_path: Path) -> None:
+    layout, _ = layout_of(tmp_path, {"a": 2, "b": 2, "c/test": 2, "c/x": 1})
+    assert counts(layout) == {"train": {"a": 2, "b": 2, "c": 3}}
+    assert layout.notes == ("c/test/: named like a part of a split, but read as any other folder",)
 
 
 def test_a_list_that_is_none_is_named(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_all_small_classes_are_told_with_the_way_on() -> None:
 
 def test_a_class_without_images_is_told() -> None:
     data = ImageData(*some([4, 4]), ("c0", "c1", "c2"), "some")
-    with pytest.raises(DataError, match=r"class 'c2' of some holds no images.*images\.ignore"):
+    with pytest.raises(DataError, match=r"class 'c2' of some has 0 .*--set images\.min_per_class=4"):
         usable(data)
     assert usable(data, min_per_class=1).classes == ("c0", "c1")
 

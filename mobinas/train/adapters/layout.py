@@ -1,5 +1,6 @@
 """Which folders of a data folder are classes, and which are parts of a split that its makers made."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from mobinas.errors import DataError, did_you_mean
 from mobinas.files import toml_value
 from mobinas.train.adapters.part_names import ROLES, Role, is_neutral, role_of
-from mobinas.train.adapters.split_lists import lists_among, split_by_lists
+from mobinas.train.adapters.split_lists import is_label_file, lists_among, split_by_lists
 from mobinas.train.adapters.tree import Folder, Skipped, class_folders, first_of, unwrapped
 
 _SOME = 3
@@ -191,7 +192,7 @@ class _Finder:
     def _say_unlabelled(self, part: Folder) -> None:
         pictures = part.all_pictures()
         beside = [name for name in self.root.others if name.lower().startswith(part.name.lower())]
-        labels = [name for name in (*part.others, *beside) if _is_label_file(name)]
+        labels = [name for name in (*part.others, *beside) if is_label_file(name)]
         not_read = f" and {labels[0]} is not read" if labels else ""
         self.notes.append(
             f"{self._name(part)}/ is not used: its {len(pictures)} pictures lie in no class folders{not_read}"
@@ -224,7 +225,7 @@ class _Finder:
 
     def _class_layout(self, top: Folder) -> Layout:
         holding = [f for f in self.others if f.holds_pictures]
-        if not any(self.parts.values()):
+        if holding and not any(self.parts.values()):
             by_class = self._parts_within_classes(holding) or self._parts_in_names(holding)
             if by_class is not None:
                 return by_class
@@ -275,7 +276,13 @@ class _Finder:
         """cat/train, cat/test, dog/train, dog/test."""
         within = {folder: [s for s in folder.folders if s.holds_pictures] for folder in classes}
         named = [s for inner in within.values() for s in inner if self._role(s)[0] and not self._role(s)[1]]
-        if not named:
+        parted = sum(any(sub in named for sub in inner) for inner in within.values())
+        if 2 * parted < len(classes):
+            odd = [f"{self._name(folder)}/" for folder in named]
+            if odd:
+                self.notes.append(
+                    f"{first_of(odd)}: named like a part of a split, but read as any other folder"
+                )
             return None
         found: dict[Role, Files] = {role: {} for role in ROLES}
         for folder, inner in within.items():
@@ -316,21 +323,26 @@ class _Finder:
     def _mixed(self, named: list[Folder], why: str) -> str:
         """`named` are folders within classes that are named like parts, `why` says what does not fit."""
         first = next((f for f in named if self._role(f)[0] == "train"), named[0])
+        roles = dict.fromkeys(role for role in ROLES if any(self._role(f)[0] == role for f in named))
+        none = ", ".join(f'images.{role} = "none"' for role in roles)
+        name = f'name the folder to train with, as in images.train = "{self._name(first)}", or '
+        use = name if "train" in roles else ""
         return (
-            f"{self._name(first)}/ of {self.root.path} is named like a part of a split, but {why}: name the "
-            f'folder to train with, as in images.train = "{self._name(first)}", or say images.train, '
-            'images.val and images.test = "none" (the outermost folders are the classes)'
+            f"{self._name(first)}/ of {self.root.path} is named like a part of a split, but {why}: {use}say "
+            f"{none} (the outermost folders are the classes)"
         )
 
     def _check_same_within(self, classes: list[Folder]) -> None:
         """Several folders with the same folders within are sets of classes rather than classes."""
         within = [{f.name for f in c.folders if f.holds_pictures} for c in classes]
-        same = len(within) > 1 and len(within[0]) > 1 and all(names == within[0] for names in within)
+        times = Counter(name for names in within for name in names)
+        often = {name for name, count in times.items() if 2 * count > len(within)}
+        same = len(often) > 1 and all(names and 2 * len(names & often) >= len(names) for names in within)
         if self.asked.train == () or not same or any(c.pictures for c in classes):
             return
         names = [self._name(c) for c in classes]
         raise DataError(
-            f"{first_of(names)} of {self.root.path} each hold the folders {first_of(sorted(within[0]))}: say "
+            f"{first_of(names)} of {self.root.path} each hold the folders {first_of(sorted(often))}: say "
             f"which are the classes, images.train = {_toml(names[:_SOME])} (the inner ones; list what is to "
             'be trained with) or images.train = "none" (the outer ones)'
         )
@@ -365,7 +377,7 @@ class _Finder:
             )
         n = len(top.all_pictures())
         where = f"{names} of {self.root.path}" if parts else str(top.path)
-        files = [name for f in (self.root, *self.root.below(2)) for name in f.others if _is_label_file(name)]
+        files = [name for f in (self.root, *self.root.below(2)) for name in f.others if is_label_file(name)]
         labels = f" ({first_of(files)} is not read; a function may: --data my_data.py:load)" if files else ""
         return (
             f"{where} holds no class folders{f' but {n} pictures' if n else ''}; put the images of each "
@@ -380,8 +392,3 @@ def _near(name: str, known: list[str]) -> str:
 
 def _toml(names: list[str]) -> str:
     return f"[{', '.join(toml_value(name) for name in names)}]"
-
-
-def _is_label_file(name: str) -> bool:
-    ending = name.lower().endswith((".csv", ".tsv", ".txt", ".json", ".lst", ".xml", ".parquet"))
-    return ending and not any(word in name.lower() for word in ("readme", "licen", "submission"))

@@ -13,6 +13,12 @@ _LEAST_MATCHING = 0.9
 Files = dict[str, list[Path]]
 
 
+def is_label_file(name: str) -> bool:
+    """Whether a file may tell classes or parts of pictures."""
+    ending = name.lower().endswith((".csv", ".tsv", ".txt", ".json", ".lst", ".xml", ".parquet"))
+    return ending and not any(word in name.lower() for word in ("readme", "licen", "submission"))
+
+
 def lists_among(files: Sequence[Path]) -> dict[Role, list[Path]]:
     """Those files whose names speak of a part: train.txt, val_list.csv, and train_test_split.txt of two."""
     found: dict[Role, list[Path]] = {}
