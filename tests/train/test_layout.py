@@ -184,7 +184,7 @@ def test_a_wrapper_and_the_own_parts_are_named(tmp_path: Path) -> None:
 def test_one_odd_folder_within_many_classes_is_read_and_named(tmp_path: Path) -> None:
     layout, _ = layout_of(tmp_path, {"a": 2, "b": 2, "c/test": 2, "c/x": 1})
     assert counts(layout) == {"train": {"a": 2, "b": 2, "c": 3}}
-    assert layout.notes == ("c/test/: named like a part of a split, but read as any other folder",)
+    assert layout.notes == ("c/test/: named like a part of a split, but read like any other",)
 
 
 def test_a_list_that_is_none_is_named(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ class _Finder:
             odd = [f"{self._name(folder)}/" for folder in named]
             if odd:
                 self.notes.append(
-                    f"{first_of(odd)}: named like a part of a split, but read as any other folder"
+                    f"{first_of(odd)}: named like a part of a split, but read like any other"
                 )
             return None
         found: dict[Role, Files] = {role: {} for role in ROLES}
