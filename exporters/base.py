@@ -21,8 +21,9 @@ RELATIVE_TOLERANCE = 1e-4
 
 RESIZE_NOTE = (
     "The file expects images already resized to its resolution (bilinear, antialiased), scaled to [0, 1] "
-    "and normalised: (x / 255 - mean) / std per channel. Resizing happens outside of the file, and the "
-    "measured latency does not include it."
+    "and normalised: (x / 255 - mean) / std per channel; 'preprocessing' states every step from a "
+    "stored picture "
+    "on. All that happens outside of the file, and the measured latency does not include it."
 )
 
 
@@ -140,6 +141,7 @@ class ModelFacts:
         std: Per channel, positive.
         resize_s: Seconds that resizing one image takes, where known.
         architecture: Where the network is one of a search space.
+        preprocessing: All that turns a stored picture into the network's input, as plain data, where known.
     """
 
     classes: tuple[str, ...]
@@ -147,6 +149,7 @@ class ModelFacts:
     std: tuple[float, ...]
     resize_s: float | None = None
     architecture: Architecture | None = None
+    preprocessing: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -165,6 +168,7 @@ class ModelFacts:
             "mean": list(self.mean),
             "std": list(self.std),
             "resize": {"note": RESIZE_NOTE, "seconds_per_image": self.resize_s},
+            "preprocessing": None if self.preprocessing is None else dict(self.preprocessing),
             "architecture": None if self.architecture is None else self.architecture.to_json(),
         }
 
@@ -174,7 +178,9 @@ class ModelFacts:
             "mobinas.classes": json.dumps(list(self.classes)),
             "mobinas.mean": json.dumps(list(self.mean)),
             "mobinas.std": json.dumps(list(self.std)),
-            "mobinas.preprocessing": RESIZE_NOTE,
+            "mobinas.preprocessing": RESIZE_NOTE
+            if self.preprocessing is None
+            else json.dumps(dict(self.preprocessing)),
         }
         if self.architecture is not None:
             texts["mobinas.architecture"] = json.dumps(self.architecture.to_json(), sort_keys=True)

@@ -80,6 +80,9 @@ class ImagesSection(_Section):
 
     image_size: int | None = Field(None, ge=4)
     limit: int | None = Field(None, ge=1)
+    background: str = Field(
+        "auto", description="of transparent pictures: auto, or a colour such as white or #ff8800"
+    )
     alphas_share: float | None = Field(None, gt=0, lt=1)
     select_share: float | None = Field(None, gt=0, lt=1)
     test_share: float | None = Field(None, gt=0, lt=1)

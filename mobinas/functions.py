@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from mobinas.errors import MobinasError, did_you_mean
+from mobinas.torchvision_ops import ease_import
 
 
 def is_function_name(spec: str) -> bool:
@@ -25,6 +26,7 @@ def load_function(spec: str, error: type[MobinasError]) -> Callable[..., Any]:
         MobinasError: Of the given kind, where it cannot be imported.
     """
     where, _, name = spec.rpartition(":")
+    ease_import()
     try:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
     except (Exception, SystemExit) as cause:

@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def test_no_example_is_forgotten() -> None:
     assert {p.name for p in EXAMPLES.iterdir() if not p.name.startswith(("_", "."))} == {
         "another_device.py",
+        "classify.py",
         "fashion_mnist.toml",
         "front_search.py",
         "own_data.py",

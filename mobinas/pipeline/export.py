@@ -56,13 +56,7 @@ def _stored(job: Job, contender: Contender) -> ExportBundle | None:
 def _export(job: Job, contender: Contender, module: "nn.Module", splits: Splits) -> ExportBundle:
     positions = torch.arange(min(_PARITY_IMAGES, len(splits.training)))
     images = splits.normalisation(splits.training.batch(positions, contender.resolution))
-    facts = ModelFacts(
-        classes=splits.classes,
-        mean=splits.normalisation.mean,
-        std=splits.normalisation.std,
-        resize_s=_resize_s(splits, contender.resolution),
-        architecture=contender.architecture,
-    )
+    facts = facts_of(splits, contender)
     return export_bundle(
         module,
         job.folder.path / contender.directory,
@@ -70,6 +64,21 @@ def _export(job: Job, contender: Contender, module: "nn.Module", splits: Splits)
         images=images,
         manifest=facts.manifest(),
         metadata=facts.metadata(),
+    )
+
+
+def facts_of(splits: Splits, contender: Contender) -> ModelFacts:
+    """What a user of a network's file has to know."""
+    normalisation, prepared = splits.normalisation, splits.preparation
+    return ModelFacts(
+        classes=splits.classes,
+        mean=normalisation.mean,
+        std=normalisation.std,
+        resize_s=_resize_s(splits, contender.resolution),
+        architecture=contender.architecture,
+        preprocessing=None
+        if prepared is None
+        else prepared.manifest(contender.resolution, normalisation.mean, normalisation.std),
     )
 
 

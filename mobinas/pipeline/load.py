@@ -70,6 +70,7 @@ def images_of(
         image_size=images.image_size,
         limit=images.limit,
         seed=config.seed,
+        background=images.background,
         merge_val=images.merge_val,
         skip_bad=images.skip_bad,
         min_per_class=images.min_per_class,

@@ -8,7 +8,7 @@ from torch import Tensor
 from mobinas.errors import DataError
 from mobinas.train.adapters import adapter_for
 from mobinas.train.adapters.base import Wanted
-from mobinas.train.images import ImageData, resize
+from mobinas.train.images import ImageData
 from mobinas.train.usable import summary, usable
 
 __all__ = ["ImageData", "Wanted", "load_data"]
@@ -20,6 +20,7 @@ def load_data(
     image_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
+    background: str = "auto",
     merge_val: bool = False,
     skip_bad: bool = False,
     min_per_class: int | None = None,
@@ -37,10 +38,12 @@ def load_data(
             folders with images of various sizes take the median size.
         limit: Keep at most so many images (and as many test images), in the proportions of the classes.
         seed: Draws the images that `limit` keeps.
+        background: Of transparent images: ``auto`` (white, black or grey, whichever contrasts best), or a
+            colour's name or ``#rrggbb``.
         merge_val: The data's own selection part is split with the training images.
         skip_bad: See `usable`.
         min_per_class: See `usable`.
-        wanted: What else is asked of the reading; its image size is ignored.
+        wanted: What else is asked of the reading; its image size and background are ignored.
 
     Returns:
         The data; its notes begin with one line on classes, images, sizes and what was skipped.
@@ -52,7 +55,7 @@ def load_data(
         raise DataError(f"image_size is {image_size}; it must be at least 1 pixel")
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; it must be at least 1 image")
-    wanted = dataclasses.replace(wanted or Wanted(), image_size=image_size)
+    wanted = dataclasses.replace(wanted or Wanted(), image_size=image_size, background=background)
     adapter = adapter_for(spec)
     if wanted.parts.is_asked and not adapter.has_folders:
         raise DataError(
@@ -64,17 +67,7 @@ def load_data(
     if limit is not None:
         data = _limited(data, limit, seed)
     data = usable(data, skip_bad=skip_bad, min_per_class=min_per_class)
-    if image_size is not None:
-        data = _resized(data, image_size)
     return dataclasses.replace(data, notes=(summary(data), *data.notes))
-
-
-def _resized(data: ImageData, size: int) -> ImageData:
-    images = resize(data.images, size, size)
-    test, select = (
-        None if own is None else (resize(own[0], size, size), own[1]) for own in (data.test, data.select)
-    )
-    return dataclasses.replace(data, images=images, test=test, select=select)
 
 
 def _limited(data: ImageData, limit: int, seed: int) -> ImageData:

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,6 +12,8 @@ from mobinas.errors import DataError
 from mobinas.train.preparation import Preparation
 
 _RESIZE_CHUNK = 1024
+_COLOURS = 3
+_DEVICE_OF_PILLOW = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,12 @@ def check_images(images: Tensor, labels: Tensor, n_classes: int, name: str) -> N
 def resize(images: Tensor, height: int, width: int) -> Tensor:
     """Resizes uint8 images by antialiased bilinear interpolation.
 
+    On the CPU the result is Pillow's ``resize(..., BILINEAR)`` to the last bit, so that whoever has Pillow
+    can
+    repeat it. PyTorch's own interpolation, which serves on other devices, differs from it by at most one
+    level of
+    255, as it rounds once and not after each axis.
+
     Args:
         images: uint8, [n, channels, any height, any width].
         height: Of the result, in pixels.
@@ -134,6 +143,8 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
     """
     if images.shape[2:] == (height, width):
         return images
+    if images.device.type == _DEVICE_OF_PILLOW:
+        return _resized_by_pillow(images, height, width)
     result = torch.empty((*images.shape[:2], height, width), dtype=torch.uint8, device=images.device)
     for start in range(0, len(images), _RESIZE_CHUNK):
         chunk = slice(start, start + _RESIZE_CHUNK)
@@ -142,3 +153,18 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
         )
         result[chunk] = x.round_().clamp_(0, 255)
     return result
+
+
+def _resized_by_pillow(images: Tensor, height: int, width: int) -> Tensor:
+    n, channels = images.shape[:2]
+    if channels == _COLOURS:
+        pictures = images.permute(0, 2, 3, 1)
+        result = torch.empty((n, height, width, channels), dtype=torch.uint8)
+    else:
+        pictures = images.flatten(0, 1)
+        result = torch.empty((n * channels, height, width), dtype=torch.uint8)
+    for source, made in zip(pictures.contiguous().numpy(), result.numpy(), strict=True):
+        made[:] = Image.fromarray(source).resize((width, height), Image.Resampling.BILINEAR)
+    if channels == _COLOURS:
+        return result.permute(0, 3, 1, 2).contiguous()
+    return result.view(n, channels, height, width)

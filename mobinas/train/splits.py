@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mobinas.errors import DataError
 from mobinas.train.images import ImageData, check_images, resize
+from mobinas.train.preparation import Preparation
 from mobinas.train.usable import check_splittable, drawn_parts, fingerprints
 
 # A part keeps resized copies up to this size in all; beyond it, batches are resized when they are drawn.
@@ -143,6 +144,7 @@ class Splits:
         test: Opened once, when the front is frozen.
         classes: Names of the classes.
         normalisation: Statistics of the training images.
+        preparation: How stored pictures became these images; None where that is not known.
         notes: What a user should know of the split, a line each.
         training: weights and alphas together, for the elastic supernet and the finalists.
     """
@@ -153,6 +155,7 @@ class Splits:
     test: Part
     classes: tuple[str, ...]
     normalisation: Normalisation
+    preparation: Preparation | None = None
     notes: tuple[str, ...] = ()
     training: Part = field(init=False, repr=False)
 
@@ -166,7 +169,9 @@ class Splits:
         weights, alphas, select, test = (
             part.to(device) for part in (self.weights, self.alphas, self.select, self.test)
         )
-        return Splits(weights, alphas, select, test, self.classes, self.normalisation, self.notes)
+        return Splits(
+            weights, alphas, select, test, self.classes, self.normalisation, self.preparation, self.notes
+        )
 
 
 def default_fractions(own_test: bool) -> Fractions:
@@ -206,7 +211,7 @@ def split(data: ImageData, *, seed: int = 0, fractions: Fractions | None = None)
     parts = drawn | own
     statistics = Normalisation.of(_joined(parts["weights"], parts["alphas"]).images)
     weights, alphas, select, test = (parts[name] for name in ("weights", "alphas", "select", "test"))
-    return Splits(weights, alphas, select, test, data.classes, statistics, tuple(notes))
+    return Splits(weights, alphas, select, test, data.classes, statistics, data.preparation, tuple(notes))
 
 
 def _own_parts(data: ImageData) -> tuple[dict[str, Part], list[str]]:

@@ -15,12 +15,14 @@ class Wanted:
 
     Attributes:
         image_size: Height and width of the images in pixels; their own, or the median, without.
+        background: Of transparent images; see `preparation_for`.
         parts: Which folders of a folder of pictures are which part.
         keep_in: Where decoded pictures are kept for a second start, if anywhere.
         progress: Told after each picture.
     """
 
     image_size: int | None = None
+    background: str = "auto"
     parts: PartFolders = field(default_factory=PartFolders)
     keep_in: Path | None = None
     progress: Progress = silent

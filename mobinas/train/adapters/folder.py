@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mobinas.errors import DataError
 from mobinas.train.adapters.base import Adapter, Wanted
-from mobinas.train.adapters.kept import KeptPictures
 from mobinas.train.adapters.layout import Files, find_layout
 from mobinas.train.adapters.pictures import Look
 from mobinas.train.adapters.reader import read_pictures
@@ -30,7 +29,7 @@ def _load(spec: str, wanted: Wanted) -> ImageData:
         paths = [path for part, _ in parts for path in part]
         if not paths:
             raise DataError(f"the class folders of {root} hold no pictures; add some, or name another folder")
-        read = read_pictures(paths, wanted.image_size, KeptPictures(wanted.keep_in), wanted.progress)
+        read = read_pictures(paths, len(parts[0][0]), wanted)
     good = np.array([position not in read.problems for position in range(len(paths))])
     names = [str(path.relative_to(root)) for path in paths]
     chosen: list[tuple[Tensor, Tensor]] = []
@@ -60,7 +59,7 @@ def _load(spec: str, wanted: Wanted) -> ImageData:
         test=test if len(test[0]) else None,
         select=select if len(select[0]) else None,
         preparation=read.preparation,
-        notes=layout.notes,
+        notes=(*layout.notes, *read.preparation.notes),
         found=found,
     )
 

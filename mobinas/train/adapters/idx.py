@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobinas.errors import DataError
-from mobinas.train.adapters.arrays import image_data
+from mobinas.train.adapters.arrays import Arrays, image_data
 from mobinas.train.adapters.base import Adapter
 from mobinas.train.images import ImageData
 
@@ -58,7 +58,9 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     return values.reshape(shape).copy()
 
 
-def load_folder(folder: Path, name: str, classes: tuple[str, ...]) -> ImageData:
+def load_folder(
+    folder: Path, name: str, classes: tuple[str, ...], image_size: int | None = None
+) -> ImageData:
     """Loads the four files of an MNIST-like data set.
 
     Raises:
@@ -70,15 +72,15 @@ def load_folder(folder: Path, name: str, classes: tuple[str, ...]) -> ImageData:
         for what in ("images-idx3", "labels-idx1")
     }
     return image_data(
-        arrays["train-images-idx3"],
-        arrays["train-labels-idx1"],
+        Arrays.of(arrays["train-images-idx3"], arrays["train-labels-idx1"], name),
         name,
-        test=(arrays["t10k-images-idx3"], arrays["t10k-labels-idx1"]),
+        test=Arrays.of(arrays["t10k-images-idx3"], arrays["t10k-labels-idx1"], f"the test part of {name}"),
         classes=classes,
+        image_size=image_size,
     )
 
 
 ADAPTER = Adapter(
     lambda spec: spec == "fashion_mnist" and (FASHION_MNIST / "train-images-idx3-ubyte.gz").exists(),
-    lambda _spec, _wanted: load_folder(FASHION_MNIST, "fashion_mnist", FASHION_CLASSES),
+    lambda _spec, wanted: load_folder(FASHION_MNIST, "fashion_mnist", FASHION_CLASSES, wanted.image_size),
 )

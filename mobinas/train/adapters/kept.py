@@ -7,6 +7,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from mobinas.errors import RunFolderError
 from mobinas.files import sha256_of, write_atomic
-from mobinas.train.adapters import pictures
 from mobinas.train.preparation import Preparation
 
 LARGEST_BYTES = 4 << 30
@@ -40,19 +40,19 @@ class KeptPictures:
         self._known: set[str] = set()
         self._bytes = 0
 
-    def preparation(self, digests: Sequence[bytes], image_size: int | None) -> Preparation | None:
-        """The one that was decided for these very files and this size, if any is kept."""
+    def preparation(self, digests: Sequence[bytes], asked: str) -> Preparation | None:
+        """The one that was decided for these very files and what is asked of it, if any is kept."""
         if self._folder is None:
             return None
         with contextlib.suppress(*_UNREADABLE, ValidationError, AttributeError, TypeError):
             kept = json.loads((self._folder / _PREPARATION).read_text(encoding="utf-8"))
-            if kept["of"] == _digest_of_set(digests, image_size):
+            if kept["of"] == _digest_of_set(digests, asked):
                 return _SCHEMA.validate_json(json.dumps(kept["preparation"]))
         return None
 
-    def keep_preparation(self, digests: Sequence[bytes], image_size: int | None, made: Preparation) -> None:
+    def keep_preparation(self, digests: Sequence[bytes], asked: str, made: Preparation) -> None:
         """Keeps it for `preparation`."""
-        of = _digest_of_set(digests, image_size)
+        of = _digest_of_set(digests, asked)
         data = {"of": of, "preparation": json.loads(_SCHEMA.dump_json(made))}
         self._write(_PREPARATION, (json.dumps(data) + "\n").encode())
 
@@ -155,17 +155,17 @@ def digest_of(path: Path) -> bytes:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
 
 
-def _digest_of_set(digests: Sequence[bytes], image_size: int | None) -> str:
+def _digest_of_set(digests: Sequence[bytes], asked: str) -> str:
     sha = hashlib.sha256(b"".join(sorted(digests)))
-    sha.update(f"{image_size} {_version()}".encode())
+    sha.update(f"{asked} {_version()}".encode())
     return sha.hexdigest()
 
 
 def _reading(preparation: Preparation) -> str:
-    return hashlib.sha256(_SCHEMA.dump_json(preparation) + _version().encode()).hexdigest()
+    return hashlib.sha256(_SCHEMA.dump_json(replace(preparation, notes=())) + _version().encode()).hexdigest()
 
 
 def _version() -> str:
     """Of the code that makes pixels: another one may make others."""
-    assert pictures.__file__ is not None
-    return f"{PIL.__version__} {sha256_of(Path(pictures.__file__))}"
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    return f"{PIL.__version__} {' '.join(map(sha256_of, code))}"

@@ -1,6 +1,5 @@
 """A NumPy archive with images and labels."""
 
-import dataclasses
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mobinas.errors import DataError
-from mobinas.train.adapters.arrays import image_data
+from mobinas.train.adapters.arrays import Arrays, image_data
 from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.images import ImageData
 
@@ -17,7 +16,7 @@ _VAL_NAMES = (("val_images", "val_labels"), ("x_val", "y_val"), ("x_valid", "y_v
 _TEST_NAMES = (("test_images", "test_labels"), ("x_test", "y_test"))
 
 
-def _load(spec: str, _wanted: Wanted) -> ImageData:
+def _load(spec: str, wanted: Wanted) -> ImageData:
     path = Path(spec)
     try:
         # allow_pickle=False: an archive of objects could run any code.
@@ -37,11 +36,16 @@ def _load(spec: str, _wanted: Wanted) -> ImageData:
         )
     classes = arrays.get("classes")
     names = None if classes is None else [str(c) for c in classes.ravel().tolist()]
-    data = image_data(*train, path.stem, test=_pair(arrays, _TEST_NAMES), classes=names)
-    val = _pair(arrays, _VAL_NAMES)
-    if val is None:
-        return data
-    return dataclasses.replace(data, select=image_data(*train, path.stem, test=val, classes=names).test)
+    test, val = _pair(arrays, _TEST_NAMES), _pair(arrays, _VAL_NAMES)
+    return image_data(
+        Arrays.of(*train, path.stem),
+        path.stem,
+        test=None if test is None else Arrays.of(*test, f"the test part of {path.stem}"),
+        select=None if val is None else Arrays.of(*val, f"the selection part of {path.stem}"),
+        classes=names,
+        image_size=wanted.image_size,
+        background=wanted.background,
+    )
 
 
 def _pair(arrays: dict[str, Any], names: tuple[tuple[str, str], ...]) -> tuple[Any, Any] | None:

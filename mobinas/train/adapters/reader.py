@@ -11,11 +11,14 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from mobinas.errors import DataError
 from mobinas.progress import Progress
+from mobinas.train.adapters.base import Wanted
 from mobinas.train.adapters.kept import KeptPictures, digest_of
 from mobinas.train.adapters.pictures import Look, look, preparation_for, read_picture
+from mobinas.train.adapters.room import room_to_decode
 from mobinas.train.preparation import Preparation
 
 T = TypeVar("T")
@@ -41,32 +44,27 @@ class ReadPictures:
     preparation: Preparation
 
 
-def read_pictures(
-    paths: Sequence[Path], image_size: int | None, kept: KeptPictures, progress: Progress
-) -> ReadPictures:
+def read_pictures(paths: Sequence[Path], n_train: int, wanted: Wanted) -> ReadPictures:
     """Reads picture files.
 
     Args:
-        paths: At least one.
-        image_size: See `preparation_for`.
-        kept: Where pixels of an earlier start may be.
-        progress: Told after each file, first of the headers, then of the pixels.
+        paths: The training pictures, then others.
+        n_train: How many are training pictures, by which is decided how all are read.
+        wanted: Size and background; where pixels of an earlier start may be; who is told of each file, first
+            of the headers, then of the pixels.
 
     Raises:
-        DataError: None of them can be read.
+        DataError: None of the training pictures can be read, or no one way fits them all.
     """
+    kept, progress = KeptPictures(wanted.keep_in), wanted.progress
     problems: dict[int, str] = {}
     looked = _each(paths, _look, "looked at", progress)
     for position, (_, _, problem) in enumerate(looked):
         if problem is not None:
             problems[position] = problem
+    preparation = _decided(paths[:n_train], looked[:n_train], problems, wanted, kept)
     good = [position for position in range(len(paths)) if position not in problems]
-    if not good:
-        raise DataError(
-            f"none of {len(paths)} pictures can be read, such as {paths[0]} ({problems[0]}); check the files"
-        )
     digests = [digest for digest, _, _ in looked]
-    preparation = _decided(paths, looked, good, image_size, kept)
     shape = (len(paths), preparation.channels, preparation.height, preparation.width)
     images = np.zeros(shape, np.uint8)
     filled = kept.fill(digests, preparation, images)
@@ -98,17 +96,51 @@ def _look(path: Path) -> _Looked:
 def _decided(
     paths: Sequence[Path],
     looked: Sequence[_Looked],
-    good: Sequence[int],
-    image_size: int | None,
+    problems: dict[int, str],
+    wanted: Wanted,
     kept: KeptPictures,
 ) -> Preparation:
-    digests = [looked[position][0] for position in good]
-    looks = [found for found in (looked[position][1] for position in good) if found is not None]
-    known = kept.preparation(digests, image_size)
-    if known is None:
-        known = preparation_for([paths[position] for position in good], looks, image_size)
-        kept.keep_preparation(digests, image_size, known)
-    return known
+    """How all are read; pictures that turn out to be spoilt on the way join the problems."""
+    asked = f"{wanted.image_size} {wanted.background}"
+    for is_last in (False, True):
+        good = [position for position in range(len(paths)) if position not in problems]
+        if not good:
+            raise DataError(
+                f"none of {len(paths)} pictures can be read, such as {paths[0]} ({problems[0]}); check "
+                "the files"
+            )
+        digests = [looked[position][0] for position in good]
+        looks = [found for found in (looked[position][1] for position in good) if found is not None]
+        known = kept.preparation(digests, asked)
+        if known is not None:
+            return known
+        chosen = [paths[position] for position in good]
+        try:
+            made = preparation_for(
+                chosen, looks, wanted.image_size, background=wanted.background, progress=wanted.progress
+            )
+        except DataError:
+            spoilt = {} if is_last else _spoilt(paths, good, wanted.progress)
+            if not spoilt:
+                raise
+            problems.update(spoilt)
+        else:
+            kept.keep_preparation(digests, asked, made)
+            return made
+    raise AssertionError("unreachable")
+
+
+def _spoilt(paths: Sequence[Path], good: Sequence[int], progress: Progress) -> dict[int, str]:
+    """Why pictures cannot be decoded, by position: all at once, not the first that a search comes upon."""
+    chosen = [paths[position] for position in good]
+    found = _each(chosen, lambda path: _attempt(_decode, path)[1], "checked", progress)
+    return {position: problem for position, problem in zip(good, found, strict=True) if problem is not None}
+
+
+def _decode(path: Path) -> bool:
+    with Image.open(path) as image, room_to_decode(image, 1):
+        image.load()
+    return True
 
 
 def _attempt(work: Callable[..., T], path: Path, *more: object) -> tuple[T | None, str | None]:

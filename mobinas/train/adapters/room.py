@@ -36,21 +36,21 @@ def check_room(image: Image.Image) -> None:
 
 
 @contextlib.contextmanager
-def room_to_decode(image: Image.Image, width: int, height: int) -> Iterator[None]:
+def room_to_decode(image: Image.Image, draft: int | None = None) -> Iterator[None]:
     """Waits until the picture can be decoded beside those that other threads decode.
 
     Args:
         image: As opened; a JPEG will be decoded at a fraction of its size, several times faster, as long as
             it stays larger than what is wanted.
-        width: Wanted at least, in pixels.
-        height: Likewise.
+        draft: Height and width wanted at least, in pixels; None decodes the whole.
 
     Raises:
         Image.DecompressionBombError: It is too large, however long one waits.
     """
     global _free_bytes
     stored = image.size
-    image.draft(None, (width, height))
+    if draft is not None and hasattr(image, "draft"):
+        image.draft(None, (draft, draft))
     needed = _bytes_to_decode(image, stored, image.width * image.height)
     _check(stored, needed)
     with _changed:

@@ -7,8 +7,9 @@ from typing import Any
 
 from mobinas.errors import DataError
 from mobinas.torchvision_ops import import_torchvision
-from mobinas.train.adapters.arrays import dataset_arrays, image_data
+from mobinas.train.adapters.arrays import Arrays, Source, image_data
 from mobinas.train.adapters.base import Adapter, Wanted
+from mobinas.train.adapters.datasets import read_dataset
 from mobinas.train.images import ImageData
 
 
@@ -52,10 +53,12 @@ def _load(spec: str, wanted: Wanted) -> ImageData:
     test = _open(spec, source.cls, source.test)
     classes = getattr(train, "classes", None)
     return image_data(
-        *_arrays(train, spec, wanted.image_size),
+        _source(train, spec),
         spec,
-        test=_arrays(test, spec, wanted.image_size),
+        test=_source(test, f"the test part of {spec}"),
         classes=None if classes is None else [str(c) for c in classes],
+        image_size=wanted.image_size,
+        background=wanted.background,
     )
 
 
@@ -73,13 +76,13 @@ def _open(name: str, cls: str, arguments: dict[str, Any]) -> Any:
         ) from error
 
 
-def _arrays(dataset: Any, name: str, image_size: int | None) -> tuple[Any, Any]:
+def _source(dataset: Any, name: str) -> Source:
     """The whole array at once where a data set keeps one; item by item otherwise."""
     pixels = getattr(dataset, "data", None)
     labels = getattr(dataset, "targets", getattr(dataset, "labels", None))
     if pixels is not None and labels is not None and not isinstance(pixels, list):
-        return pixels, labels
-    return dataset_arrays(dataset, name, image_size)
+        return Arrays.of(pixels, labels, name)
+    return read_dataset(dataset, name)
 
 
 ADAPTER = Adapter(lambda spec: spec in SOURCES, _load, tuple(SOURCES))
