@@ -9,7 +9,7 @@ from mobinas.errors import DataError
 from mobinas.train.adapters import adapter_for
 from mobinas.train.adapters.base import Wanted
 from mobinas.train.images import ImageData, resize
-from mobinas.train.usable import summary, usable
+from mobinas.train.usable import usable
 
 __all__ = ["ImageData", "Wanted", "load_data"]
 
@@ -42,9 +42,6 @@ def load_data(
         min_per_class: See `usable`.
         wanted: What else is asked of the reading; its image size is ignored.
 
-    Returns:
-        The data; its notes begin with one line on classes, images, sizes and what was skipped.
-
     Raises:
         DataError: Unknown, missing, empty, unreadable or malformed data; one line that names it.
     """
@@ -66,7 +63,7 @@ def load_data(
     data = usable(data, skip_bad=skip_bad, min_per_class=min_per_class)
     if image_size is not None:
         data = _resized(data, image_size)
-    return dataclasses.replace(data, notes=(summary(data), *data.notes))
+    return data
 
 
 def _resized(data: ImageData, size: int) -> ImageData:

@@ -280,9 +280,7 @@ class _Finder:
         if 2 * parted < len(classes):
             odd = [f"{self._name(folder)}/" for folder in named]
             if odd:
-                self.notes.append(
-                    f"{first_of(odd)}: named like a part of a split, but read like any other"
-                )
+                self.notes.append(f"{first_of(odd)}: named like a part of a split, but read like any other")
             return None
         found: dict[Role, Files] = {role: {} for role in ROLES}
         for folder, inner in within.items():
