@@ -15,6 +15,7 @@ from mobinas.progress import Progress, silent
 from mobinas.train.adapters.layout import PartFolders
 from mobinas.train.data import ImageData, Wanted, load_data
 from mobinas.train.splits import Fractions, Part, Splits, default_fractions, split
+from mobinas.train.usable import summary
 
 _DATA = "data.json"
 # Hidden, so that it is no one's result; may be deleted at any time.
@@ -34,12 +35,13 @@ def load(job: Job, progress: Progress = silent) -> Splits:
     """
     config = job.config
     data = images_of(config, config.data, keep_in=job.folder.path / _KEPT, progress=progress)
-    for note in data.notes:
+    told = (summary(data), *data.notes)
+    for note in told:
         job.reporter.note(note)
     splits = parts_of(config, data)
     for note in splits.notes:
         job.reporter.note(note)
-    _remember(job, data, (*data.notes, *splits.notes))
+    _remember(job, data, (*told, *splits.notes))
     return splits
 
 

@@ -9,7 +9,7 @@ from mobinas.errors import DataError
 from mobinas.train.adapters import adapter_for
 from mobinas.train.adapters.base import Wanted
 from mobinas.train.images import ImageData
-from mobinas.train.usable import summary, usable
+from mobinas.train.usable import usable
 
 __all__ = ["ImageData", "Wanted", "load_data"]
 
@@ -45,9 +45,6 @@ def load_data(
         min_per_class: See `usable`.
         wanted: What else is asked of the reading; its image size and background are ignored.
 
-    Returns:
-        The data; its notes begin with one line on classes, images, sizes and what was skipped.
-
     Raises:
         DataError: Unknown, missing, empty, unreadable or malformed data; one line that names it.
     """
@@ -66,8 +63,7 @@ def load_data(
         data = _merged(data)
     if limit is not None:
         data = _limited(data, limit, seed)
-    data = usable(data, skip_bad=skip_bad, min_per_class=min_per_class)
-    return dataclasses.replace(data, notes=(summary(data), *data.notes))
+    return usable(data, skip_bad=skip_bad, min_per_class=min_per_class)
 
 
 def _limited(data: ImageData, limit: int, seed: int) -> ImageData:

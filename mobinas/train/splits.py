@@ -10,7 +10,7 @@ from torch import Tensor
 from mobinas.errors import DataError
 from mobinas.train.images import ImageData, check_images, resize
 from mobinas.train.preparation import Preparation
-from mobinas.train.usable import check_splittable, drawn_parts, fingerprints
+from mobinas.train.usable import check_splittable, drawn_parts, fingerprints, under_two_labels
 
 # A part keeps resized copies up to this size in all; beyond it, batches are resized when they are drawn.
 _CACHE_BYTES = 1 << 29
@@ -199,6 +199,7 @@ def split(data: ImageData, *, seed: int = 0, fractions: Fractions | None = None)
     names = drawn_parts(data)
     share = np.array([getattr(shares, name) for name in names])
     own, notes = _own_parts(data)
+    notes = under_two_labels(data) + notes
     groups = fingerprints(data.images)
     kept = [fingerprints(part.images) for part in own.values()]
     excluded = np.isin(groups, np.concatenate(kept)) if kept else np.zeros(len(groups), bool)

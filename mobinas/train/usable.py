@@ -37,16 +37,16 @@ def usable(data: ImageData, *, skip_bad: bool = False, min_per_class: int | None
         min_per_class: Classes with fewer different training images are dropped.
 
     Returns:
-        The data without them; `found.skipped` says so, and notes name images under two labels.
+        The data without them; `found.skipped` says so.
 
     Raises:
         DataError: Unreadable images that nobody allowed to leave out; it tells of too small classes, too.
     """
-    doubled, unreadable = _under_two_labels(data), data.found.unreadable
+    unreadable = data.found.unreadable
     needed, counts = len(drawn_parts(data)), _different_images(data)
     least = max(min_per_class or 0, needed if skip_bad else 0)
     if unreadable and not skip_bad:
-        faults = [_unreadable_words(unreadable), *_small_words(data, least), *doubled]
+        faults = [_unreadable_words(unreadable), *_small_words(data, least), *under_two_labels(data)]
         raise DataError(f"{data.name}: {'; '.join(faults)}; {_way(data, small_alone=False)}")
     if not least and any(not (data.labels == label).any() for label in range(len(counts))):
         check_splittable(data)
@@ -58,7 +58,7 @@ def usable(data: ImageData, *, skip_bad: bool = False, min_per_class: int | None
         names = _some([f"{data.classes[label]}: {counts[label]}" for label in dropped])
         skipped.append(f"{len(dropped)} classes with fewer than {least} different training images ({names})")
     found = dataclasses.replace(data.found, skipped=tuple(skipped), unreadable=())
-    return _without(dataclasses.replace(data, found=found, notes=(*data.notes, *doubled)), dropped)
+    return _without(dataclasses.replace(data, found=found), dropped)
 
 
 def _unreadable_words(unreadable: Sequence[str]) -> str:
@@ -74,7 +74,7 @@ def check_splittable(data: ImageData) -> None:
     """
     small = _small_words(data, 0)
     if small:
-        raise DataError("; ".join([*small, *_under_two_labels(data), _way(data, small_alone=True)]))
+        raise DataError("; ".join([*small, *under_two_labels(data), _way(data, small_alone=True)]))
 
 
 def _way(data: ImageData, *, small_alone: bool) -> str:
@@ -118,7 +118,7 @@ def _parts(data: ImageData) -> Iterator[tuple[Tensor, Tensor]]:
     yield from (part for part in (data.select, data.test) if part is not None)
 
 
-def _under_two_labels(data: ImageData) -> list[str]:
+def under_two_labels(data: ImageData) -> list[str]:
     """Says which images are the same under two labels, by their names or places; nothing, or one text."""
     groups = np.concatenate([fingerprints(images) for images, _ in _parts(data)])
     labels = np.concatenate([labels.numpy() for _, labels in _parts(data)])
@@ -168,8 +168,13 @@ def _without(data: ImageData, dropped: Sequence[int]) -> ImageData:
         classes=tuple(data.classes[label] for label in kept),
         test=test,
         select=select,
-        found=dataclasses.replace(data.found, names=()),
+        found=dataclasses.replace(data.found, names=_kept_names(data, kept)),
     )
+
+
+def _kept_names(data: ImageData, kept: Sequence[int]) -> tuple[str, ...]:
+    labels = [label for _, labels in _parts(data) for label in labels.tolist()]
+    return tuple(name for name, label in zip(data.found.names, labels, strict=False) if label in set(kept))
 
 
 def summary(data: ImageData) -> str:

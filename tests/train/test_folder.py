@@ -15,12 +15,14 @@ from mobinas.errors import DataError, RunFolderError
 from mobinas.train.adapters import kept, pictures, reader, room
 from mobinas.train.adapters.base import Wanted
 from mobinas.train.data import ImageData, load_data
+from mobinas.train.splits import split
+from mobinas.train.usable import summary
 
 CLASSES = {"a": 5, "b": 5}
 
 
 def skipped_by(data: ImageData) -> str:
-    return data.notes[0].partition("; skipped: ")[2]
+    return summary(data).partition("; skipped: ")[2]
 
 
 # What is skipped
@@ -89,17 +91,17 @@ def test_run_folders_within_the_data_are_no_classes(tmp_path: Path) -> None:
         load_data(str(tmp_path / "runs" / "photos"))
 
 
-def test_the_first_note_tells_classes_images_and_sizes(tmp_path: Path) -> None:
+def test_the_summary_tells_classes_images_and_sizes(tmp_path: Path) -> None:
     put(tmp_path, {"train/a": 3, "train/b": 4, "val/a": 2, "test/a": 1})
     Image.new("L", (7, 5)).save(tmp_path / "train" / "a" / "large.png")
-    note = load_data(str(tmp_path)).notes[0]
+    note = summary(load_data(str(tmp_path)))
     assert (
         note
         == "2 classes, 8 images and 2 to select by and 1 to test, of 3 x 3 to 7 x 5 pixels, read at 3 x 3"
     )
     arrays = {"images": np.arange(90, dtype=np.uint8).reshape(10, 3, 3), "labels": np.arange(10) % 2}
     np.savez(tmp_path / "some.npz", **arrays)  # type: ignore[arg-type]
-    assert load_data(str(tmp_path / "some.npz")).notes == ("2 classes, 10 images, of 3 x 3 pixels",)
+    assert summary(load_data(str(tmp_path / "some.npz"))) == "2 classes, 10 images, of 3 x 3 pixels"
 
 
 # Broken pictures
@@ -156,8 +158,8 @@ def test_whatever_a_decoder_raises_is_told_with_the_file(
 def test_the_same_picture_under_two_labels_is_named(tmp_path: Path) -> None:
     put(tmp_path, CLASSES)
     (tmp_path / "b" / "copy.png").write_bytes((tmp_path / "a" / "1.png").read_bytes())
-    data = load_data(str(tmp_path))
-    assert data.notes[1:] == ("1 images are the same under two labels (a/1.png = b/copy.png)",)
+    splits = split(load_data(str(tmp_path)))
+    assert splits.notes == ("1 images are the same under two labels (a/1.png = b/copy.png)",)
 
 
 # Large pictures
