@@ -57,7 +57,8 @@ class _Preparing(MetaPathFinder):
         """Always None, so that the import goes on by the usual finders."""
         if fullname == "torchvision":
             sys.meta_path.remove(self)
-            _provide_operators()
+            if importlib.util.find_spec("torchvision") is not None:
+                _provide_operators()
         return None
 
 

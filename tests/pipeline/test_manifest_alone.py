@@ -19,8 +19,10 @@ from sklearn.datasets import load_digits
 from exporters.bundle import ExportBundle, export_bundle
 from mobinas.arch.architecture import Architecture, CellBody, Task
 from mobinas.arch.genotype import published
+from mobinas.config import load_config
 from mobinas.pipeline.context import Contender
 from mobinas.pipeline.export import facts_of
+from mobinas.pipeline.job import run
 from mobinas.train.data import ImageData, load_data
 from mobinas.train.splits import Fractions, Part, Splits, split
 from tests.train.picture_sets import cut_out, fill, fill_bytes, grey16, png, tiff
@@ -185,3 +187,39 @@ def test_a_bundle_without_steps_is_told_to_be_made_anew(tmp_path: Path, example:
     (tmp_path / "manifest.json").write_text('{"model": "model.onnx"}')
     with pytest.raises(SystemExit, match="run its job anew"):
         example["open_model"](tmp_path)
+
+
+def place_of(image: torch.Tensor, images: torch.Tensor) -> int:
+    return int((images == image).flatten(1).all(1).nonzero()[0, 0])
+
+
+@pytest.mark.slow  # a whole job
+@pytest.mark.parametrize("kind", ["photos", "16 bits"])
+def test_the_accuracy_of_the_front_is_reached(kind: str, tmp_path: Path, example: dict[str, Any]) -> None:
+    for n in range(5):
+        KINDS[kind](tmp_path / "parts" / str(n))
+    folder = tmp_path / "set"
+    for path in sorted((tmp_path / "parts").rglob("*.*")):
+        target = folder / path.parent.name / f"{path.parts[-3]}-{path.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            pixels = np.asarray(image).copy()
+            # No two pictures are alike.
+            pixels[: int(path.parts[-3]) + 1, :3] += 60
+            Image.fromarray(pixels).save(target, exif=image.getexif())
+    config = load_config("smoke", {"data": str(folder), "images.limit": 10_000, "search.trials": 4})
+    front = run(config, tmp_path / "run")
+    data = load_data(str(folder))
+    parts = split(data, seed=config.seed)
+    files = [path for name in data.classes for path in sorted((folder / name).iterdir())]
+    for row in front.rows:
+        directory = (tmp_path / "run" / row.onnx).parent
+        session, manifest = example["open_model"](directory)
+        for part, expected in ((parts.test, row.test_accuracy), (parts.select, row.accuracy)):
+            chosen = [files[place_of(image, data.images)] for image in part.images]
+            inputs = np.concatenate([example["read_picture"](p, manifest["preprocessing"]) for p in chosen])
+            answers = session.run(None, {manifest["input"]["name"]: inputs})[0].argmax(1)
+            right = [
+                manifest["classes"][k] == path.parent.name for k, path in zip(answers, chosen, strict=True)
+            ]
+            assert np.mean(right) == expected

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -82,6 +82,7 @@ def test_resize_halves_by_a_triangle_filter_and_keeps_constants() -> None:
     assert resize(row, 8, 4)[0, 0, 0].tolist() == [0, 30, 210, 240]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 70), min_size=4, max_size=4), st.integers(1, 4), st.integers(0, 2**32))
 def test_resize_is_pillows_on_a_cpu(sizes: list[int], channels: int, seed: int) -> None:
     height, width, to_height, to_width = sizes

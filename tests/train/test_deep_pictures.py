@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -162,6 +162,7 @@ def test_arrays_with_nan_name_the_image(tmp_path: Path) -> None:
         load_data(str(tmp_path / "d.npz"))
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**31), 2**31), st.integers(256, 2**31), st.integers(0, 2**32))
 def test_any_scale_keeps_order_and_levels(offset: int, width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
