@@ -55,6 +55,9 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Any job key, such as train.epochs=5.", metavar="KEY=VALUE"),
     ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on without unreadable images and too small classes.")
+    ] = False,
     study: Annotated[
         str | None, typer.Option(help="Lets workers join under this name in the storage.", metavar="NAME")
     ] = None,
@@ -78,6 +81,7 @@ def run(
     from mobinas.report.words import plain
 
     named = {"data": data, "target": target, "max_latency_ms": max_latency_ms}
+    named |= {"images.skip_bad": True} if skip_bad else {}
     overrides = dict(parse_override(text) for text in set_ or ())
     overrides |= {key: value for key, value in named.items() if value is not None}
     # The shipped default is made for its own data; other data get a space that follows their images.

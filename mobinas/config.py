@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -79,8 +79,16 @@ def _sizes_near(image_size: int, stride: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(max(stride, round(size / stride) * stride) for size in wanted))
 
 
+NO_FOLDER = "none"
+Folders = str | tuple[str, ...] | None
+
+
 class ImagesSection(_Section):
-    """How images are read and split; what the shares leave is for the network weights."""
+    """How images are read and split; what the shares leave is for the network weights.
+
+    `train`, `val`, `test` and `ignore` name folders below the data folder, one or several; ``"none"`` says
+    that there is no such part, so that a folder called so is a class.
+    """
 
     image_size: int | None = Field(None, ge=4)
     limit: int | None = Field(None, ge=1)
@@ -90,12 +98,28 @@ class ImagesSection(_Section):
     alphas_share: float | None = Field(None, gt=0, lt=1)
     select_share: float | None = Field(None, gt=0, lt=1)
     test_share: float | None = Field(None, gt=0, lt=1)
+    train: Folders = Field(None, description="folders to train with; told by their names without")
+    val: Folders = Field(None, description="folders to select by; told by their names without")
+    test: Folders = Field(None, description="folders of the final test; told by their names without")
+    ignore: Folders = Field(None, description="folders that are left out")
+    merge_val: bool = Field(False, description="split the data's own selection part with the others")
+    skip_bad: bool = Field(False, description="go on without unreadable images and too small classes")
+    min_per_class: int | None = Field(None, ge=1, description="classes with fewer images are dropped")
 
     @model_validator(mode="after")
     def _leaves_weights(self) -> "ImagesSection":
         if sum(share or 0 for share in (self.alphas_share, self.select_share, self.test_share)) >= 1:
             raise ValueError("alphas_share + select_share + test_share must stay below 1")
         return self
+
+    @field_validator("train", "val", "test", "ignore")
+    @classmethod
+    def _below_the_data(cls, given: Folders) -> Folders:
+        for name in (given,) if isinstance(given, str) else given or ():
+            path = PurePath(name)
+            if path.is_absolute() or ".." in path.parts or (not path.parts and name):
+                raise ValueError(f"name folders below the data folder, such as 'test', or '{NO_FOLDER}'")
+        return given
 
 
 class ProfileSection(_Section):

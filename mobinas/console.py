@@ -21,16 +21,20 @@ class LineReporter:
     @contextlib.contextmanager
     def step(self, number: int, total: int, title: str) -> Iterator[Progress]:
         """Writes a line at the start, now and then, and at the end."""
-        started = last = time.monotonic()
+        started = began = last = time.monotonic()
+        done_before = 0
         sys.stderr.write(f"[{number}/{total}] {title}\n")
         sys.stderr.flush()
 
         def progress(done: int, total: int, text: str) -> None:
-            nonlocal last
+            nonlocal last, began, done_before
             now = time.monotonic()
+            if done < done_before:  # the step goes on with something else
+                began = now
+            done_before = done
             if now - last >= _LOG_EVERY_S:
                 last = now
-                left_s = (now - started) / max(done, 1) * (total - done)
+                left_s = (now - began) / max(done, 1) * (total - done)
                 self.note(f"{done}/{total}, about {_clock(left_s)} left. {text}")
 
         yield progress
@@ -72,8 +76,13 @@ class BarReporter:
         )
         with Bars(*columns, console=self._console) as bars:
             task = bars.add_task("", total=None, text="")
+            done_before = 0
 
             def progress(done: int, total: int, text: str) -> None:
+                nonlocal done_before
+                if done < done_before:  # the step goes on with something else
+                    bars.reset(task)
+                done_before = done
                 bars.update(task, completed=done, total=total, text=text)
 
             yield progress

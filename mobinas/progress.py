@@ -1,5 +1,6 @@
 """How long work tells how far it is."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -39,3 +40,17 @@ class SilentReporter:
 
     def note(self, text: str) -> None:
         """Drops the text."""
+
+
+class NoteReporter:
+    """Writes notes alone, each as a line on standard error: the default of calls from Python."""
+
+    @contextmanager
+    def step(self, number: int, total: int, title: str) -> Iterator[Progress]:
+        """Opens a step."""
+        yield silent
+
+    def note(self, text: str) -> None:
+        """Writes one line."""
+        sys.stderr.write(f"mobinas: {text}\n")
+        sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Step 6 on many machines: one candidate of a search is one training, and leaves its weights as a file."""
+"""Step 7 on many machines: one candidate of a search is one training, and leaves its weights as a file."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Step 7: every trained network becomes a verified file."""
+"""Step 8: every trained network becomes a verified file."""
 
 import time
 from collections.abc import Mapping, Sequence

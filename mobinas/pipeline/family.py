@@ -30,14 +30,14 @@ from mobinas.pipeline.report import write_results
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.pipeline.train import layout_words, recipe_of, train_epochs
 from mobinas.places import place_of_data, place_of_target
-from mobinas.progress import Progress, Reporter, SilentReporter, silent
+from mobinas.progress import NoteReporter, Progress, Reporter, silent
 from mobinas.search.choice_space import Choices
 from mobinas.search.define_by_run import Build, DefinedSpace, DefinedTrial, built
 from mobinas.search.record import derived_seed
 from mobinas.search.study import DEFAULT_N_START, DEFAULT_SAMPLER, pareto_search
 from mobinas.targets.registry import find_target
 from mobinas.train.device import find_device
-from mobinas.train.layout import as_input
+from mobinas.train.memory_layout import as_input
 from mobinas.train.recipe import Recipe
 from mobinas.train.splits import Splits
 
@@ -94,7 +94,7 @@ def search_family(
     device, found = find_device(config.device), find_target(target)
     with RunFolder(Path(out), dump_toml(config, Path(out)), open_until=_OPEN_UNTIL) as folder:
         check_places(folder.path)
-        job = Job(config, folder, found, device, reporter or SilentReporter())
+        job = Job(config, folder, found, device, reporter or NoteReporter())
         for note in folder.notes:
             job.reporter.note(note)
         check_same_device(job)

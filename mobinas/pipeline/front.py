@@ -1,4 +1,4 @@
-"""Step 4: the search over cells and macro space, judged by inherited weights and predicted latency."""
+"""Step 5: the search over cells and macro space, judged by inherited weights and predicted latency."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The main job: nine steps from images to a report, each continued where a stopped run left it."""
+"""The main job: ten steps from images to a report, each continued where a stopped run left it."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from mobinas.errors import ConfigError, did_you_mean
 from mobinas.pipeline.front_file import Front, load_front
 from mobinas.pipeline.run_folder import RunFolder
 from mobinas.processes import check_main_guard, cores
-from mobinas.progress import Reporter, SilentReporter
+from mobinas.progress import NoteReporter, Reporter
 from mobinas.targets.registry import find_target
 from mobinas.targets.target import Target
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mobinas.pipeline.context import Job
 
 _TITLES = (
+    "read the images",
     "measure a sample, fit latency",
     "search cells",
     "train elastic supernet",
@@ -46,7 +47,7 @@ def run(
     Args:
         job: A resolved job, a job file, the name of a shipped job, or nothing for the default.
         out: The run folder; ``runs/<data>`` without.
-        reporter: Told what goes on.
+        reporter: Told what goes on; without, notes go to standard error.
         cluster: Where workers of other machines join it.
 
     Returns:
@@ -67,7 +68,7 @@ def run(
 
     with group(config.device):
         if is_first():
-            _run(config, target, directory, reporter or SilentReporter(), cluster)
+            _run(config, target, directory, reporter or NoteReporter(), cluster)
             dismiss()
         else:
             with _threads(config.threads):
@@ -158,7 +159,8 @@ def _run_steps(job: "Job") -> None:
     from mobinas.pipeline.train import train_contenders
 
     steps = (job.reporter.step(k, len(_TITLES), title) for k, title in enumerate(_TITLES, start=1))
-    splits = load(job)
+    with next(steps) as progress:
+        splits = load(job, progress)
     space = space_of(job.config, splits)
     given = genotypes_of(job, space)
     with next(steps) as progress:

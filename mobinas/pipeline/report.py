@@ -1,4 +1,4 @@
-"""Step 9: the front as a table, the pictures, and the report page."""
+"""Step 10: the front as a table, the pictures, and the report page."""
 
 import platform
 from collections.abc import Mapping, Sequence

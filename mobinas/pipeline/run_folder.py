@@ -52,7 +52,7 @@ _CHECKPOINTS = {"supernet": "*.checkpoint.pt", "train": "trained/*.checkpoint.pt
 # Made again when the recipe changes: all networks are trained alike.
 _TRAINED = ("qualified/", "plan.json", "trained/", "models/", "baselines/")
 # Artefacts that describe what goes in; a folder of these alone holds no work that could be lost.
-_INPUTS = ("data.json", "target.json")
+_INPUTS = ("data.json", "target.json", "genotypes.json")
 
 
 class RunFolder:
@@ -119,7 +119,7 @@ class RunFolder:
         changes = _changes(before, job_toml, self.path.absolute())
         sections = {section for section, _ in changes}
         closed = [change for change in changes if self._is_closed(change)]
-        if closed and set(self._index) - set(_INPUTS):
+        if closed and self.holds_work:
             raise RunFolderError(f"{self.path} belongs to another job ({changes[closed[0]]}); {_ASK}")
         again = _INPUTS if closed else _TRAINED if "train" in sections else ()
         dropped = [name for name in self._index if name.startswith(again)] if again else []
@@ -141,6 +141,16 @@ class RunFolder:
     def _is_closed(self, change: tuple[str, str]) -> bool:
         first = _OPEN_FOR_MEMORY.get(change) or self._open_until.get(change[0])
         return first is None or first in self._index or (self.path / first).exists()
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether anything was computed here that another job would lose."""
+        return bool(set(self._index) - set(_INPUTS))
+
+    def forget(self, name: str) -> None:
+        """Has an artefact made anew by the next that asks for it."""
+        self._index.pop(name, None)
+        self._write_index()
 
     def is_finished(self, name: str) -> bool:
         """Whether this artefact is there, whole and as it was written."""

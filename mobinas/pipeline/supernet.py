@@ -1,4 +1,4 @@
-"""Step 2 and 3: probabilities of ops from a one-shot method, then an elastic supernet trained around them."""
+"""Steps 3 and 4: probabilities of ops from a one-shot method, then an elastic supernet around them."""
 
 from dataclasses import asdict, replace
 from pathlib import Path

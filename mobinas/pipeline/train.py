@@ -1,4 +1,4 @@
-"""Step 6: finalists and baselines are trained alike, with epochs allotted by what an epoch costs."""
+"""Step 7: finalists and baselines are trained alike, with epochs allotted by what an epoch costs."""
 
 import io
 import json
@@ -24,8 +24,8 @@ from mobinas.processes import cores
 from mobinas.progress import Progress
 from mobinas.train.augment import Augment
 from mobinas.train.device import find_device
-from mobinas.train.layout import NAMES
 from mobinas.train.loop import Recipe, TrainResult, seconds_per_epoch, train
+from mobinas.train.memory_layout import NAMES
 from mobinas.train.splits import Normalisation, Splits
 
 _PLAN = "plan.json"

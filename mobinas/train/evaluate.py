@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mobinas.metrics.confusion import Confusion
-from mobinas.train.layout import as_input, usual_layout
+from mobinas.train.memory_layout import as_input, usual_layout
 from mobinas.train.splits import Normalisation, Part
 
 # On two cores, at 32x32 pixels batches of 64 to 128 took 1.9 s for 1,000 images, of 512 2.9 s, of 8 3.5 s.

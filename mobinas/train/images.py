@@ -16,6 +16,23 @@ _COLOURS = 3
 _DEVICE_OF_PILLOW = "cpu"
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a reader of pictures came across, for what is told of it.
+
+    Attributes:
+        names: Of the images, then of those to select by and of the test images; none where they have none.
+        unreadable: Names of further pictures, each with why it cannot be read.
+        sizes: The smallest and the largest stored size in pixels, in words.
+        skipped: What was passed over, a reason each.
+    """
+
+    names: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    sizes: str = ""
+    skipped: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageData:
     """A labelled set of images of one size.
@@ -29,6 +46,7 @@ class ImageData:
         select: Likewise, those that it keeps to select by (its validation part).
         preparation: How stored pictures became these images; None where they came as arrays.
         notes: What a user should know of how the data were read, a line each.
+        found: What the reader came across, for such notes.
 
     Raises:
         DataError: A tensor of another type or shape, a label outside of `classes`, fewer than two classes.
@@ -42,6 +60,7 @@ class ImageData:
     select: tuple[Tensor, Tensor] | None = None
     preparation: Preparation | None = None
     notes: tuple[str, ...] = ()
+    found: Found = Found()
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:

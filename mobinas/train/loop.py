@@ -24,7 +24,7 @@ from mobinas.train.batches import check_batch_size, shuffled_batches
 from mobinas.train.checkpoint import identity_of
 from mobinas.train.epochs import enough_memory, run_epochs
 from mobinas.train.evaluate import device_of, evaluate, logits_of
-from mobinas.train.layout import NAMES, as_input, fitting_layout
+from mobinas.train.memory_layout import NAMES, as_input, fitting_layout
 from mobinas.train.optimisation import decay_groups
 from mobinas.train.recipe import Recipe
 from mobinas.train.splits import Normalisation, Part

@@ -1,6 +1,5 @@
 """The one split of the data: four disjoint parts, each class in each."""
 
-import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,10 +10,12 @@ from torch import Tensor
 from mobinas.errors import DataError
 from mobinas.train.images import ImageData, check_images, resize
 from mobinas.train.preparation import Preparation
+from mobinas.train.usable import check_splittable, drawn_parts, fingerprints, under_two_labels
 
 # A part keeps resized copies up to this size in all; beyond it, batches are resized when they are drawn.
 _CACHE_BYTES = 1 << 29
 _MIN_STD = 1e-3
+_SHOWN_CLASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Fractions:
-    """Shares of the four parts; where the data bring a test part, the other three are scaled up."""
+    """Shares of the four parts; where the data bring a part of their own, the others are scaled up."""
 
     weights: float = 0.4
     alphas: float = 0.25
@@ -144,6 +145,7 @@ class Splits:
         classes: Names of the classes.
         normalisation: Statistics of the training images.
         preparation: How stored pictures became these images; None where that is not known.
+        notes: What a user should know of the split, a line each.
         training: weights and alphas together, for the elastic supernet and the finalists.
     """
 
@@ -154,6 +156,7 @@ class Splits:
     classes: tuple[str, ...]
     normalisation: Normalisation
     preparation: Preparation | None = None
+    notes: tuple[str, ...] = ()
     training: Part = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -166,7 +169,9 @@ class Splits:
         weights, alphas, select, test = (
             part.to(device) for part in (self.weights, self.alphas, self.select, self.test)
         )
-        return Splits(weights, alphas, select, test, self.classes, self.normalisation, self.preparation)
+        return Splits(
+            weights, alphas, select, test, self.classes, self.normalisation, self.preparation, self.notes
+        )
 
 
 def default_fractions(own_test: bool) -> Fractions:
@@ -178,29 +183,64 @@ def split(data: ImageData, *, seed: int = 0, fractions: Fractions | None = None)
     """Splits the data, class by class; identical images stay in one part.
 
     Args:
-        data: With a test part of its own, that part is kept as it is (training images that also occur in it
-            are dropped) and the rest is split in three.
+        data: Parts of its own are kept: the test part whole, the selection part without images that occur in
+            the test part, too. Training images that occur in either are dropped.
         seed: Draws the split.
-        fractions: Shares of the parts; by default 40, 25, 15 and 20 %, or with a test part of its own 55, 35
-            and 10 %.
+        fractions: Shares of the parts. By default weights, alphas, select and test get 40, 25, 15 and 20 %.
+            With a test part of its own, the first three get 55, 35 and 10 %; with a selection part of its
+            own, weights, alphas and test get 47.1, 29.4 and 23.5 %; with both, weights and alphas get 61.1
+            and 38.9 %.
 
     Raises:
-        DataError: A class has too few images for each part to get one.
+        DataError: A class has too few different images for each part to get one.
     """
-    own_test = data.test is not None
-    shares = fractions or default_fractions(own_test)
-    names = ("weights", "alphas", "select") if own_test else ("weights", "alphas", "select", "test")
+    check_splittable(data)
+    shares = fractions or default_fractions(data.test is not None)
+    names = drawn_parts(data)
     share = np.array([getattr(shares, name) for name in names])
-    groups = _fingerprints(data.images)
-    excluded = np.isin(groups, _fingerprints(data.test[0])) if data.test is not None else None
+    own, notes = _own_parts(data)
+    notes = under_two_labels(data) + notes
+    groups = fingerprints(data.images)
+    kept = [fingerprints(part.images) for part in own.values()]
+    excluded = np.isin(groups, np.concatenate(kept)) if kept else np.zeros(len(groups), bool)
+    if excluded.any():
+        notes.append(
+            f"{excluded.sum()} training images are dropped, as the {' or '.join(own)} part holds them, too"
+        )
     membership = _assign(groups, data.labels.numpy(), share / share.sum(), excluded, seed, data)
-    parts = [_part(data, membership == k) for k in range(len(names))]
-    for name, part in zip(names, parts, strict=True):
-        _check_classes(name, part, data)
-    weights, alphas, select = parts[:3]
-    test = parts[3] if data.test is None else Part(*data.test)
-    statistics = Normalisation.of(_joined(weights, alphas).images)
-    return Splits(weights, alphas, select, test, data.classes, statistics, data.preparation)
+    drawn = {name: _part(data, membership == k) for k, name in enumerate(names)}
+    parts = drawn | own
+    statistics = Normalisation.of(_joined(parts["weights"], parts["alphas"]).images)
+    weights, alphas, select, test = (parts[name] for name in ("weights", "alphas", "select", "test"))
+    return Splits(weights, alphas, select, test, data.classes, statistics, data.preparation, tuple(notes))
+
+
+def _own_parts(data: ImageData) -> tuple[dict[str, Part], list[str]]:
+    """The parts that the data bring, no image in both, and what is to be said of them."""
+    own, notes = {}, []
+    if data.select is not None:
+        images, labels = data.select
+        if data.test is not None:
+            repeated = np.isin(fingerprints(images), fingerprints(data.test[0]))
+            if repeated.all():
+                raise DataError(f"every selection image of {data.name} is a test image, too; give others")
+            if repeated.any():
+                notes.append(
+                    f"{repeated.sum()} selection images are dropped, as the test part holds them, too"
+                )
+            places = torch.from_numpy(np.flatnonzero(~repeated))
+            images, labels = images[places], labels[places]
+        own["select"] = Part(images, labels)
+    if data.test is not None:
+        own["test"] = Part(*data.test)
+    for name, part in own.items():
+        absent = sorted(set(range(len(data.classes))) - set(part.labels.tolist()))
+        if absent:
+            names = ", ".join(data.classes[label] for label in absent[:_SHOWN_CLASSES])
+            notes.append(
+                f"the {name} part holds none of {len(absent)} of {len(data.classes)} classes ({names})"
+            )
+    return own, notes
 
 
 def _joined(first: Part, second: Part) -> Part:
@@ -212,17 +252,11 @@ def _part(data: ImageData, mask: npt.NDArray[np.bool_]) -> Part:
     return Part(data.images[chosen], data.labels[chosen])
 
 
-def _fingerprints(images: Tensor) -> npt.NDArray[np.uint64]:
-    rows = images.contiguous().numpy()
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
-    return np.frombuffer(b"".join(digests), dtype=np.uint64)
-
-
 def _assign(
     groups: npt.NDArray[np.uint64],
     labels: npt.NDArray[np.int64],
     share: npt.NDArray[np.float64],
-    excluded: npt.NDArray[np.bool_] | None,
+    excluded: npt.NDArray[np.bool_],
     seed: int,
     data: ImageData,
 ) -> npt.NDArray[np.int64]:
@@ -230,17 +264,12 @@ def _assign(
     rng = np.random.default_rng(seed)
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
     part_of_group = np.full(len(first), -1)
-    usable = np.ones(len(first), bool) if excluded is None else ~excluded[first]
+    usable = ~excluded[first]
     # np.unique sorts by hash; ordering by first occurrence keeps the draw a matter of the seed alone.
     by_occurrence = np.argsort(first)
-    for label, name in enumerate(data.classes):
+    for label in range(len(data.classes)):
         candidates = by_occurrence[(labels[first] == label)[by_occurrence] & usable[by_occurrence]]
         sizes = _sizes(len(candidates), share)
-        if sizes.min() < 1:
-            raise DataError(
-                f"too few images: class '{name}' of {data.name} has {len(candidates)} different ones; "
-                f"add images until it has at least {len(share)}, one for each part of the split"
-            )
         part_of_group[rng.permutation(candidates)] = np.repeat(np.arange(len(share)), sizes)
     return part_of_group[member]
 
@@ -253,13 +282,3 @@ def _sizes(n: int, share: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         sizes[np.argmin(sizes)] += 1
         sizes[np.argmax(sizes)] -= 1
     return sizes
-
-
-def _check_classes(name: str, part: Part, data: ImageData) -> None:
-    present = set(part.labels.tolist())
-    missing = [c for label, c in enumerate(data.classes) if label not in present]
-    if missing:
-        raise DataError(
-            f"too few images: part '{name}' of {data.name} has none of class '{missing[0]}', "
-            "because identical images carry different labels; remove the repeated images or add others"
-        )

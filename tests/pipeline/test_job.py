@@ -165,11 +165,11 @@ def test_a_budget_that_no_model_meets_names_the_fastest(finished: Path) -> None:
 
 def test_killed_in_every_step_it_ends_with_the_same_result(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "killed"
-    for step in range(1, 10):
+    for step in range(1, 11):
         process = _start(directory)
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith(f"[{step}/9]"):
+            if line.startswith(f"[{step}/10]"):
                 break
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -302,7 +302,7 @@ def test_ctrl_c_says_how_to_continue(tmp_path: Path) -> None:
     process = _start(tmp_path / "run")
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("[2/9]"):
+        if line.startswith("[3/10]"):
             break
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -140,7 +140,8 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
             for i in range(n):
                 save(tmp_path / part / name / f"{i}.png", grey(1)[0])
     data = load_data(str(tmp_path))
-    assert data.test is not None and (len(data.images), len(data.test[0])) == (10, 2)
+    assert data.test is not None and data.select is not None
+    assert (len(data.images), len(data.select[0]), len(data.test[0])) == (6, 4, 2)
 
 
 def test_sixteen_bits_are_scaled_and_turned_photos_are_righted(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 class \(a\)"):
         load_data(str(tmp_path))
     (tmp_path / "b").mkdir()
-    with pytest.raises(DataError, match=r"class folder 'b' .* holds no images"):
+    with pytest.raises(DataError, match=r"class 'b' .* has 0 different ones"):
         load_data(str(tmp_path))
 
 

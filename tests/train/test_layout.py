@@ -1,185 +1,203 @@
-"""Networks as PyTorch users write them are trained, in the memory layout that their code takes."""
+"""How folders of pictures are understood, or what is asked."""
 
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from pictures_on_disk import Content, put, within
 
-from mobinas.errors import TrainingError
-from mobinas.train.batches import shuffled_batches
-from mobinas.train.layout import fitting_layout
-from mobinas.train.loop import Recipe, evaluate, seconds_per_epoch, train
-from mobinas.train.splits import Normalisation, Part
+from mobinas.errors import DataError
+from mobinas.train.adapters.layout import Layout, PartFolders, find_layout
+from mobinas.train.adapters.tree import scan
 
 
-class Own(nn.Module):
-    """Some layers, and what is done with them."""
-
-    def __init__(self, forward: Callable[["Own", Tensor], Tensor], **layers: nn.Module) -> None:
-        super().__init__()
-        self.does = forward
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        self.linear = nn.LazyLinear(3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.linear(self.does(self, x))
-        return result
+def layout_of(root: Path, content: Content, **asked: tuple[str, ...]) -> tuple[Layout, str]:
+    """The layout, and what is said to be skipped."""
+    tree, skipped = scan(put(root, content))
+    layout = find_layout(tree, PartFolders(**asked), skipped)
+    return layout, "; ".join(skipped.lines())
 
 
-def stop_unless_contiguous(x: Tensor) -> Tensor:
-    assert x.is_contiguous()
-    return x.flatten(1)
+def counts(layout: Layout) -> dict[str, dict[str, int]]:
+    parts = {"train": layout.train, "val": layout.val, "test": layout.test}
+    return {
+        part: {name: len(paths) for name, paths in files.items()} for part, files in parts.items() if files
+    }
 
 
-def attend(net: Own, x: Tensor) -> Tensor:
-    tokens = net.conv(x).view(len(x), 4, -1).transpose(1, 2)
-    mixed: Tensor = net.attention(tokens, tokens, tokens)[0].mean(dim=1)
-    return mixed
-
-
-def standardised(net: Own, x: Tensor) -> Tensor:
-    weight = net.wide.weight
-    flat = weight.view(4, -1)
-    return functional.conv2d(
-        x.expand(-1, 3, -1, -1), (flat - flat.mean(1, keepdim=True)).view_as(weight)
-    ).flatten(1)
-
-
-def conv() -> nn.Conv2d:
-    return nn.Conv2d(1, 4, 3)
-
-
-NETS: dict[str, tuple[str, Callable[[], Own]]] = {
-    "plain": ("channels_last", lambda: Own(lambda n, x: n.conv(x).relu().flatten(1), conv=conv())),
-    "dropout": (
-        "channels_last",
-        lambda: Own(lambda n, x: functional.dropout(n.conv(x), training=n.training).flatten(1), conv=conv()),
+EACH = {"a": 2, "b": 2}
+UNDERSTOOD: dict[str, tuple[Content, dict[str, dict[str, int]]]] = {
+    "classes alone": ({"a": 2, "b": 2}, {"train": EACH}),
+    "capitals": (within("Train", "Test"), {"train": EACH, "test": EACH}),
+    "three parts": (within("training", "valid", "testing"), {"train": EACH, "val": EACH, "test": EACH}),
+    "words around": (within("train_images", "imgs_test"), {"train": EACH, "test": EACH}),
+    "years": (within("train-2020", "test-2020"), {"train": EACH, "test": EACH}),
+    "dev": (within("train", "dev", "test"), {"train": EACH, "val": EACH, "test": EACH}),
+    "eval alone is the test": (within("train", "eval"), {"train": EACH, "test": EACH}),
+    "eval beside test": (within("train", "eval", "test"), {"train": EACH, "val": EACH, "test": EACH}),
+    "train and val": (within("train", "validation"), {"train": EACH, "val": EACH}),
+    "train and loose pictures": ({**within("train"), ".": 3}, {"train": EACH}),
+    "one wrapper": (within("set/train", "set/test"), {"train": EACH, "test": EACH}),
+    "two wrappers": (within("x/set/train", "x/set/test"), {"train": EACH, "test": EACH}),
+    "wrapped classes": (within("images"), {"train": EACH}),
+    "parts in wrappers": (within("my_train/my_train", "my_test/my_test"), {"train": EACH, "test": EACH}),
+    "images beside labels": (
+        {**within("images/train", "images/val"), "labels/train/0.txt": "0"},
+        {"train": EACH, "val": EACH},
     ),
-    "view": ("contiguous", lambda: Own(lambda n, x: n.conv(x).view(len(x), -1), conv=conv())),
-    "conv3d": (
-        "contiguous",
-        lambda: Own(lambda n, x: n.deep(x.unsqueeze(1)).flatten(1), deep=nn.Conv3d(1, 2, (1, 3, 3))),
+    "parts within classes": (
+        {f"{c}/{p}": 2 for c in "ab" for p in ("train", "test")},
+        {"train": EACH, "test": EACH},
     ),
-    "transposed": (
-        "channels_last",
-        lambda: Own(lambda n, x: n.up(x).flatten(1), up=nn.ConvTranspose2d(1, 4, 2, 2)),
+    "parts in names of classes": (
+        {f"{c}_{p}": 2 for c in "ab" for p in ("train", "test")},
+        {"train": EACH, "test": EACH},
     ),
-    "asserts": ("contiguous", lambda: Own(lambda n, x: stop_unless_contiguous(n.conv(x)), conv=conv())),
-    "errs silently": (
-        "contiguous",
-        lambda: Own(
-            lambda n, x: n.conv(x).flatten(1) * (1 if n.conv(x).is_contiguous() else -1), conv=conv()
-        ),
+    "trainA": ({"trainA": 2, "trainB": 2, "testA": 2, "testB": 2}, {"train": EACH, "test": EACH}),
+    "a set's name in the parts": (within("asl_train", "asl_test"), {"train": EACH, "test": EACH}),
+    "numbered parts": (
+        within("train1", "train2", "test1", "test2"),
+        {"train": {"a": 4, "b": 4}, "test": {"a": 4, "b": 4}},
     ),
-    "standardised": ("contiguous", lambda: Own(standardised, wide=nn.Conv2d(3, 4, 3))),
-    "lstm": (
-        "channels_last",
-        lambda: Own(lambda n, x: n.lstm(x.squeeze(1))[0][:, -1], lstm=nn.LSTM(6, 5, batch_first=True)),
+    "test with the classes beside it": ({"a": 2, "b": 2, **within("test")}, {"train": EACH, "test": EACH}),
+    "folders within classes": ({"a/x/images": 1, "a/y": 1, "b/images": 2}, {"train": EACH}),
+    "test words in names of classes": ({"crash_test": 2, "b": 2}, {"train": {"b": 2, "crash_test": 2}}),
+    "macOS": ({**within("train", "test"), "__MACOSX/train/a": 2}, {"train": EACH, "test": EACH}),
+    "a copy beside": (within("set/train", "set/test", "set/set/train"), {"train": EACH, "test": EACH}),
+    "listed": (
+        {"a": 3, "b": 3, "train.txt": "a/0.png\na/1.png\nb/0.png\nb/1.png", "test.txt": "a/2.png\nb/2.png"},
+        {"train": EACH, "test": {"a": 1, "b": 1}},
     ),
-    "attention": (
-        "channels_last",
-        lambda: Own(attend, conv=conv(), attention=nn.MultiheadAttention(4, 2, batch_first=True)),
-    ),
-    "embedding": (
-        "channels_last",
-        lambda: Own(
-            lambda n, x: n.embedding((x.clamp(-1, 1) * 4 + 4).long()).view(len(x), -1),
-            embedding=nn.Embedding(9, 2),
-        ),
-    ),
-    "fourier": (
-        "channels_last",
-        lambda: Own(lambda n, x: torch.fft.rfft2(n.conv(x)).abs().flatten(1), conv=conv()),
+    "listed without endings, elsewhere": (
+        {
+            **within("images", n=3),
+            "meta/train.txt": "a/0\na/1\nb/0\nb/1",
+            "meta/val.csv": "images/a/2,a\nimages/b/2,b",
+        },
+        {"train": EACH, "val": {"a": 1, "b": 1}},
     ),
 }
 
 
-def part(n: int = 12) -> Part:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (n, 1, 6, 6), dtype=torch.uint8, generator=generator)
-    return Part(images, torch.arange(n) % 3)
+@pytest.mark.parametrize("name", UNDERSTOOD)
+def test_layouts_that_are_understood(name: str, tmp_path: Path) -> None:
+    content, wanted = UNDERSTOOD[name]
+    assert counts(layout_of(tmp_path, content)[0]) == wanted
 
 
-NORMALISATION = Normalisation((0.5,), (0.25,))
-RECIPE = Recipe(epochs=1, batch_size=4)
+FLAT_TEST = {**within("train"), "test": 3}
+ASKED: dict[str, tuple[Content, str]] = {
+    "flat test beside classes": (
+        {"ok": 2, "nok": 2, "test": 3},
+        r'test/ \(3 pictures\) beside .*nok, ok.*images\.test = "test" \(.*\) or images\.test = "none"',
+    ),
+    "a vehicle": ({"bus": 2, "car": 2, "train": 2}, r'images\.train = "none" \(it is a class\)'),
+    "valid and invalid": ({"valid": 2, "invalid": 2}, r'images\.val = "none"'),
+    "unlabelled beside classes": ({"a": 2, "b": 2, "unlabelled": 2}, r'images\.ignore = "unlabelled"'),
+    "training beside its classes": (
+        {"a": 2, "b": 2, **within("train")},
+        r"beside it .*\(a, b\).*images\.train = ",
+    ),
+    "copies": (within("train", "train_aug", "test"), r'images\.train = \["train", "train_aug"\]'),
+    "folds": (within("fold1", "fold2"), r'images\.train = \["fold1", "fold2"\] .* or images\.train = "none"'),
+    "another language": (within("entrenamiento", "prueba"), r"each hold the folders a, b"),
+    "sizes": (
+        {f"{size}/{kind}": 2 for size in ("16x16", "32x32") for kind in ("apps", "places")} | {"8x8/apps": 1},
+        r"16x16, 32x32, 8x8 .* each hold the folders apps, places",
+    ),
+    "two data sets": (within("x/train", "x/test", "y/train", "y/test"), r'images\.train = "x/train"'),
+    "pictures and masks": (
+        within("images/train", "masks/train", classes="c"),
+        r'images\.train = "images/train"',
+    ),
+    "one class without parts": (
+        {"a/train": 2, "a/test": 2, "b": 2},
+        r'b/ is without.*images\.train = "a/train"',
+    ),
+    "a part within a part": ({**within("train"), "train/val": 2}, r'train/val/ .*images\.val = "train/val"'),
+    "nothing to train with": (within("val", "test"), r"nothing to train with; .*images\.train"),
+    "classes that training lacks": (
+        {**within("train"), "test/c": 2},
+        r"lack \(c; 2 pictures; training has a, b\)",
+    ),
+    "flat with a table": (
+        {"train": 2, "test": 2, "labels.csv": "x"},
+        r"no class folders but 4 pict.*labels\.csv",
+    ),
+    "flat": ({".": 2}, r"holds no class folders but 2 pictures"),
+}
 
 
-def made(make: Callable[[], Own], dtype: torch.dtype = torch.float32) -> Own:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = make()
-        net(NORMALISATION(part().batch(torch.arange(2), 6)))
-    return net.to(dtype)
+@pytest.mark.parametrize("name", ASKED)
+def test_layouts_with_two_readings_are_asked_for(name: str, tmp_path: Path) -> None:
+    content, message = ASKED[name]
+    with pytest.raises(DataError, match=message):
+        layout_of(tmp_path, content)
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_the_layout_is_what_the_code_takes(name: str) -> None:
-    layout, make = NETS[name]
-    net = made(make)
-    before = {key: value.clone() for key, value in net.state_dict().items()}
-    state = torch.random.get_rng_state()
-    assert seconds_per_epoch(net, part(), RECIPE, resolution=6, normalisation=NORMALISATION, steps=1) > 0
-    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    told = train(net, part(), RECIPE, resolution=6, normalisation=NORMALISATION, seed=0)
-    assert told.layout == layout
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert any(not torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    assert all(p.is_contiguous() for p in net.parameters()), "the copy's layout does not stay"
-    assert 0 <= evaluate(net, part(), resolution=6, normalisation=NORMALISATION) <= 1
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_images_come_in_the_networks_type(dtype: torch.dtype) -> None:
-    net = made(NETS["plain"][1], dtype)
-    told = train(net, part(), RECIPE, resolution=6, normalisation=NORMALISATION, seed=0)
-    assert len(told.losses) == 1 and net.conv.weight.dtype == dtype
-    assert 0 <= evaluate(net, part(), resolution=6, normalisation=NORMALISATION) <= 1
-
-
-def test_what_cannot_be_copied_is_left_as_it_is() -> None:
-    net = made(NETS["plain"][1])
-    net.held = net.conv.weight * 1  # type: ignore[assignment]  # deepcopy refuses what is no leaf
-    assert fitting_layout(net, NORMALISATION(part().batch(torch.arange(2), 6))) is torch.contiguous_format
+def test_what_is_asked_can_be_said(tmp_path: Path) -> None:
+    factory = {"ok": 2, "nok": 2, "test": 3}
+    layout, skipped = layout_of(tmp_path / "1", factory, test=("test",))
+    assert counts(layout) == {"train": {"nok": 2, "ok": 2}} and not skipped
+    assert layout.notes == ("test/ is not used: its 3 pictures lie in no class folders",)
+    layout, _ = layout_of(tmp_path / "2", factory, test=())
+    assert counts(layout) == {"train": {"nok": 2, "ok": 2, "test": 3}}
+    layout, skipped = layout_of(tmp_path / "3", factory, ignore=("test",))
+    assert counts(layout) == {"train": {"nok": 2, "ok": 2}}
+    assert skipped == "3 pictures left out by images.ignore (test/)"
+    folds = within("fold1", "fold2", "fold3")
+    layout, _ = layout_of(tmp_path / "4", folds, train=("fold1", "fold2"), test=("fold3",))
+    assert counts(layout) == {"train": {"a": 4, "b": 4}, "test": EACH}
+    layout, _ = layout_of(tmp_path / "5", folds, train=())
+    assert counts(layout) == {"train": {"fold1": 4, "fold2": 4, "fold3": 4}}
+    masks = within("images/train", "images/test", "masks/train", "masks/test")
+    layout, skipped = layout_of(tmp_path / "6", masks, train=("images/train",))
+    assert counts(layout) == {"train": EACH, "test": EACH} and skipped.startswith("8 pictures that no class")
+    extra = within("train", "test", "extra")
+    layout, skipped = layout_of(tmp_path / "7", extra)
+    assert counts(layout) == {"train": EACH, "test": EACH} and "4 pictures" in skipped and "extra/" in skipped
+    layout, _ = layout_of(tmp_path / "8", extra, train=("train", "extra"))
+    assert counts(layout)["train"] == {"a": 4, "b": 4}
+    layout, skipped = layout_of(tmp_path / "9", within("train", "val", "test"), test=())
+    assert counts(layout) == {"train": EACH, "val": EACH} and "test/" in skipped
 
 
 @pytest.mark.parametrize(
-    ("forward", "text"),
-    [
-        (lambda n, x: {"logits": x}, "output is of type dict; return logits"),
-        (lambda n, x: n.conv(x), r"output is of shape \[4, 4, 4, 4\]; return logits"),
-        (lambda n, x: (n.conv(x).flatten(1), [1]), "output is of type list"),
-    ],
+    "content", [FLAT_TEST, {**within("train"), "test/images": 3}, {**within("train"), "test/test": 3}]
 )
-def test_what_is_no_classifier_is_one_line(forward: Callable[[Own, Tensor], Tensor], text: str) -> None:
-    class Other(Own):
-        def forward(self, x: Tensor) -> Tensor:
-            return self.does(self, x)
-
-    net = Other(forward, conv=conv())
-    net.linear = nn.Linear(1, 1)  # type: ignore[assignment]
-    with pytest.raises(TrainingError, match=text) as error:
-        train(net, part(), RECIPE, resolution=6, normalisation=NORMALISATION, seed=0)
-    assert "\n" not in str(error.value)
+def test_an_unlabelled_test_part_is_said_to_be_unused(content: Content, tmp_path: Path) -> None:
+    layout, _ = layout_of(tmp_path, content)
+    assert counts(layout) == {"train": EACH}
+    assert layout.notes == ("test/ is not used: its 3 pictures lie in no class folders",)
 
 
-def test_frozen_and_shared_parameters_stay_so() -> None:
-    net = made(NETS["plain"][1])
-    net.again = net.conv
-    net.linear.requires_grad_(False)
-    frozen = net.linear.weight.clone()
-    train(net, part(), RECIPE, resolution=6, normalisation=NORMALISATION, seed=0)
-    assert torch.equal(net.linear.weight, frozen) and net.again.weight is net.conv.weight
-    net.requires_grad_(False)
-    with pytest.raises(TrainingError, match="no parameter to train"):
-        train(net, part(), RECIPE, resolution=6, normalisation=NORMALISATION, seed=0)
+def test_unlabelled_folders_beside_the_parts_are_said_to_be_skipped(tmp_path: Path) -> None:
+    layout, skipped = layout_of(tmp_path, {**within("train", "test"), "unlabeled": 3, "samples": 1})
+    assert counts(layout) == {"train": EACH, "test": EACH}
+    assert skipped == "4 pictures that no class or part holds (samples/, unlabeled/)"
 
 
-@pytest.mark.parametrize("n", range(2, 12))
-@pytest.mark.parametrize("batch_size", [2, 3, 4, 8])
-def test_no_batch_is_of_one_image(n: int, batch_size: int) -> None:
-    batches = shuffled_batches(n, batch_size, torch.Generator().manual_seed(0))
-    assert min(map(len, batches)) >= 2
-    assert sorted(torch.cat(batches).tolist()) == list(range(n))
+def test_a_wrapper_and_the_own_parts_are_named(tmp_path: Path) -> None:
+    layout, _ = layout_of(tmp_path, within("set/train", "set/val"))
+    assert layout.notes == (f"read from set/ within {tmp_path}", "set/val/: the selection part")
+
+
+def test_one_odd_folder_within_many_classes_is_read_and_named(tmp_path: Path) -> None:
+    layout, _ = layout_of(tmp_path, {"a": 2, "b": 2, "c/test": 2, "c/x": 1})
+    assert counts(layout) == {"train": {"a": 2, "b": 2, "c": 3}}
+    assert layout.notes == ("c/test/: named like a part of a split, but read like any other",)
+
+
+def test_a_list_that_is_none_is_named(tmp_path: Path) -> None:
+    layout, _ = layout_of(tmp_path, {"a": 2, "b": 2, "train.txt": "1 2\n3 4\n", "test.txt": "x/7.png"})
+    assert counts(layout) == {"train": EACH} and "not read as a split" in layout.notes[0]
+
+
+def test_folders_that_are_not_there_suggest(tmp_path: Path) -> None:
+    content = within("Train", "Test")
+    with pytest.raises(DataError, match=r"images\.test = 'test'.*did you mean 'Test'"):
+        layout_of(tmp_path, content, test=("test",))
+    with pytest.raises(DataError, match=r"did you mean 'Train'"):
+        layout_of(tmp_path, content, train=("Trian",))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"'empty': this folder of .* holds no pictures"):
+        layout_of(tmp_path, content, val=("empty",))

@@ -9,7 +9,7 @@ import torch
 from mobinas.errors import DataError, MobinasError
 from mobinas.functions import is_function_name, load_function
 from mobinas.train.adapters.arrays import Arrays, Source, image_data
-from mobinas.train.adapters.base import Adapter
+from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.adapters.datasets import changes, is_dataset, read_dataset, seeded
 from mobinas.train.images import ImageData
 
@@ -19,7 +19,7 @@ _ACCEPTED = (
 )
 
 
-def _load(spec: str, image_size: int | None, background: str) -> ImageData:
+def _load(spec: str, wanted: Wanted) -> ImageData:
     with seeded():
         function, name = load_function(spec, DataError), spec.rpartition(":")[2]
         try:
@@ -41,8 +41,8 @@ def _load(spec: str, image_size: int | None, background: str) -> ImageData:
         test=sources[-1] if len(sources) > 1 else None,
         select=sources[1] if len(sources) == 3 else None,
         classes=_classes(parts[0]),
-        image_size=image_size,
-        background=background,
+        image_size=wanted.image_size,
+        background=wanted.background,
         notes=_changing(parts, name),
     )
 

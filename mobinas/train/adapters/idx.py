@@ -82,7 +82,5 @@ def load_folder(
 
 ADAPTER = Adapter(
     lambda spec: spec == "fashion_mnist" and (FASHION_MNIST / "train-images-idx3-ubyte.gz").exists(),
-    lambda _spec, image_size, _background: load_folder(
-        FASHION_MNIST, "fashion_mnist", FASHION_CLASSES, image_size
-    ),
+    lambda _spec, wanted: load_folder(FASHION_MNIST, "fashion_mnist", FASHION_CLASSES, wanted.image_size),
 )

@@ -8,14 +8,15 @@ import numpy as np
 
 from mobinas.errors import DataError
 from mobinas.train.adapters.arrays import Arrays, image_data
-from mobinas.train.adapters.base import Adapter
+from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.images import ImageData
 
 _TRAIN_NAMES = (("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
+_VAL_NAMES = (("val_images", "val_labels"), ("x_val", "y_val"), ("x_valid", "y_valid"))
 _TEST_NAMES = (("test_images", "test_labels"), ("x_test", "y_test"))
 
 
-def _load(spec: str, image_size: int | None, background: str) -> ImageData:
+def _load(spec: str, wanted: Wanted) -> ImageData:
     path = Path(spec)
     try:
         # allow_pickle=False: an archive of objects could run any code.
@@ -35,14 +36,15 @@ def _load(spec: str, image_size: int | None, background: str) -> ImageData:
         )
     classes = arrays.get("classes")
     names = None if classes is None else [str(c) for c in classes.ravel().tolist()]
-    test = _pair(arrays, _TEST_NAMES)
+    test, val = _pair(arrays, _TEST_NAMES), _pair(arrays, _VAL_NAMES)
     return image_data(
         Arrays.of(*train, path.stem),
         path.stem,
         test=None if test is None else Arrays.of(*test, f"the test part of {path.stem}"),
+        select=None if val is None else Arrays.of(*val, f"the selection part of {path.stem}"),
         classes=names,
-        image_size=image_size,
-        background=background,
+        image_size=wanted.image_size,
+        background=wanted.background,
     )
 
 

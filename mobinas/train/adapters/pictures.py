@@ -19,6 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from mobinas.errors import DataError
 from mobinas.progress import Progress, silent
 from mobinas.train.adapters.deep import ORIENTATION_TAG, deep_values, eight_bit, is_deep
+from mobinas.train.adapters.room import check_room, room_to_decode
 from mobinas.train.adapters.transparency import (
     AUTO,
     Contrast,
@@ -80,6 +81,7 @@ def look(path: Path) -> Look:
         DataError: The file is no readable picture; the text names it.
     """
     with _opened(path) as image:
+        check_room(image)
         return look_at(image)
 
 
@@ -170,10 +172,7 @@ def read_picture(path: Path, preparation: Preparation) -> npt.NDArray[np.uint8]:
 def read(picture: Picture, preparation: Preparation) -> npt.NDArray[np.uint8]:
     """As `read_picture`."""
     size, draft = (preparation.width, preparation.height), preparation.jpeg_draft
-    with picture.open() as image:
-        if draft is not None and hasattr(image, "draft"):
-            # Decoding a large JPEG at a fraction of its size is several times faster.
-            image.draft(None, (draft, draft))
+    with picture.open() as image, room_to_decode(image, draft):
         if is_deep(image):
             image = _scaled(picture, image, preparation.value_range)
         image = composited(ImageOps.exif_transpose(image), preparation.background or (255, 255, 255))
@@ -211,14 +210,14 @@ def _range_of(
 
 def _spread(picture: Picture) -> Spread | None:
     """Of what is visible; None where nothing is."""
-    with picture.open() as image:
+    with picture.open() as image, room_to_decode(image):
         values, alpha, _ = deep_values(image)
     visible = values if alpha is None else values[alpha > 0]
     return spread_of(visible, picture.name) if visible.size else None
 
 
 def _contrast(picture: Picture, value_range: Range | None) -> Contrast | None:
-    with picture.open() as image:
+    with picture.open() as image, room_to_decode(image):
         if is_deep(image) and value_range is not None:
             image = eight_bit(image, value_range)
         return contrast_of(rgba_array(image))

@@ -8,7 +8,7 @@ from typing import Any
 from mobinas.errors import DataError
 from mobinas.torchvision_ops import import_torchvision
 from mobinas.train.adapters.arrays import Arrays, Source, image_data
-from mobinas.train.adapters.base import Adapter
+from mobinas.train.adapters.base import Adapter, Wanted
 from mobinas.train.adapters.datasets import read_dataset
 from mobinas.train.images import ImageData
 
@@ -47,7 +47,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MOBINAS_DATA") or Path.home() / ".cache" / "mobinas")
 
 
-def _load(spec: str, image_size: int | None, background: str) -> ImageData:
+def _load(spec: str, wanted: Wanted) -> ImageData:
     source = SOURCES[spec]
     train = _open(spec, source.cls, source.train)
     test = _open(spec, source.cls, source.test)
@@ -57,8 +57,8 @@ def _load(spec: str, image_size: int | None, background: str) -> ImageData:
         spec,
         test=_source(test, f"the test part of {spec}"),
         classes=None if classes is None else [str(c) for c in classes],
-        image_size=image_size,
-        background=background,
+        image_size=wanted.image_size,
+        background=wanted.background,
     )
 
 
