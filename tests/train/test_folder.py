@@ -254,6 +254,7 @@ def test_torn_and_foreign_files_are_made_anew(
     assert content is None or len(names) == 10
     names.clear()
     assert load_data(str(root), wanted=reading(tmp_path)).digest == first.digest and not names
+    assert (tmp_path / "kept" / "other.npz").exists(), "what is not ours stays"
 
 
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -16,12 +17,13 @@ import PIL
 from pydantic import TypeAdapter, ValidationError
 
 from mobinas.errors import RunFolderError
-from mobinas.files import sha256_of, write_atomic
+from mobinas.files import remove_ours, sha256_of, write_atomic
 from mobinas.train.preparation import Preparation
 
 LARGEST_BYTES = 4 << 30
 _FILE_BYTES = 32 << 20
 _PREPARATION = "preparation.json"
+_NAME, _ZIP = re.compile(r"[0-9a-f]{16}\.npz"), b"PK\x03\x04"
 _SCHEMA = TypeAdapter(Preparation)
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -142,7 +144,13 @@ class KeptPictures:
     def _remove(self, name: str) -> None:
         assert self._folder is not None
         with contextlib.suppress(OSError):
-            (self._folder / name).unlink()
+            remove_ours(self._folder / name, _is_kept)
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a file, whole or torn, has a name of `KeptPictures` and begins as its files do."""
+    with path.open("rb") as file:
+        return _NAME.fullmatch(path.name) is not None and file.read(len(_ZIP)) == _ZIP
 
 
 def digest_of(path: Path) -> bytes:
