@@ -1,7 +1,7 @@
 """The kernel calls of an ONNX model: as this machine's runtime executes it, or read from the file alone."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,8 +60,7 @@ def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list
         if node.op_type == "Conv" or node.op_type == "BatchNormalization":
             producer[result] = len(calls)
         if node.op_type == "HardSwish":
-            shape = shapes[result]
-            calls += [Call("HardSigmoid", (shape,), shape), Call("Mul", (shape, shape), shape)]
+            calls += _hard_swish(shapes[result])
             continue
         packed = node.op_type in ("Gemm", "MatMul")
         inputs = [
@@ -71,6 +70,10 @@ def calls_of_model(model: "onnx.ModelProto", block: int, batch: int = 1) -> list
         ]
         calls.append(Call(node.op_type, tuple(inputs), shapes.get(result, (1,))))
     return calls
+
+
+def _hard_swish(shape: Sizes) -> list[Call]:
+    return [Call("HardSigmoid", (shape,), shape), Call("Mul", (shape, shape), shape)]
 
 
 def _executed(model: "onnx.ModelProto", batch: int) -> list[Call]:
@@ -103,22 +106,14 @@ def with_activations(model: "onnx.ModelProto", calls: Sequence[Call], batch: int
         for name in node.input:
             readers[name].append(node)
     alone = Counter((call.op, call.output) for call in calls)
-    ends: dict[str, str] = {}
-    for node in model.graph.node:
-        if node.op_type == "Conv":
-            end = node.output[0]
-            while [reader.op_type for reader in readers[end]] in (["BatchNormalization"], ["Add"]):
-                end = readers[end][0].output[0]
-            ends[node.output[0]] = end
-    behind = {readers[end][0].output[0] for end in ends.values() if len(readers[end]) == 1}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    ends = [_end(node.output[0], readers) for node in convolutions]
+    behind = {readers[end][0].output[0] for end in ends if len(readers[end]) == 1}
     for node in model.graph.node:
         if node.op_type in _ACTIVATIONS and node.output[0] not in behind:
             _ran_alone(node.op_type, shapes.get(node.output[0], ()), alone)
     taken_up: dict[tuple[Sizes, ...], list[str]] = defaultdict(list)
-    for node in model.graph.node:
-        if node.op_type != "Conv":
-            continue
-        end = ends[node.output[0]]
+    for node, end in zip(convolutions, ends, strict=True):
         only = readers[end][0].op_type if len(readers[end]) == 1 else ""
         output = shapes.get(end, ())
         fused = only in _ACTIVATIONS and not _ran_alone(only, output, alone)
@@ -134,6 +129,13 @@ def with_activations(model: "onnx.ModelProto", calls: Sequence[Call], batch: int
             key = (_in_blocks(call.inputs[0]), call.inputs[1][2:], _in_blocks(call.output))
             call = replace(call, activation=taken_up[key].pop(0) if taken_up[key] else "")
         result.append(call)
+    return result
+
+
+def _end(result: str, readers: "Mapping[str, list[onnx.NodeProto]]") -> str:
+    """What a convolution's result becomes by batch normalisation and sums that alone read it."""
+    while [reader.op_type for reader in readers[result]] in (["BatchNormalization"], ["Add"]):
+        result = readers[result][0].output[0]
     return result
 
 
