@@ -1,7 +1,7 @@
 """The kernel calls of an ONNX model: as this machine's runtime executes it, or read from the file alone."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ _NOTHING = {"Constant", "Identity", "Dropout"}
 # Applied to a convolution's result, in a pass of its own; alone, hard swish runs as two operators.
 _ACTIVATIONS = {"Clip", "LeakyRelu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh"}
 _ALONE = {"HardSwish": ("HardSwish", "HardSigmoid")}
-_WIDEST_BLOCK = 16
+_BLOCKS = (8, 16)
 
 
 def calls_of_model(model: OnnxModel, block: int, batch: int = 1) -> list[Call]:
@@ -70,8 +70,7 @@ def _read(model: "onnx.ModelProto", batch: int) -> list[Call]:
         if node.op_type == "Conv" or node.op_type == "BatchNormalization":
             producer[result] = len(calls)
         if node.op_type == "HardSwish":
-            shape = shapes[result]
-            calls += [Call("HardSigmoid", (shape,), shape), Call("Mul", (shape, shape), shape)]
+            calls += _hard_swish(shapes[result])
             continue
         packed = node.op_type in ("Gemm", "MatMul")
         inputs = [
@@ -81,6 +80,10 @@ def _read(model: "onnx.ModelProto", batch: int) -> list[Call]:
         ]
         calls.append(Call(node.op_type, tuple(inputs), shapes.get(result, (1,))))
     return calls
+
+
+def _hard_swish(shape: Sizes) -> list[Call]:
+    return [Call("HardSigmoid", (shape,), shape), Call("Mul", (shape, shape), shape)]
 
 
 def _executed(file: ModelFile, batch: int) -> list[Call]:
@@ -115,21 +118,23 @@ def with_activations(model: "onnx.ModelProto", calls: Sequence[Call], batch: int
     for node in model.graph.node:
         for name in node.input:
             readers[name].append(node)
-    alone = Counter((call.op, _in_blocks(call.output)) for call in calls)
-    taken_up: dict[tuple[Sizes, ...], list[str]] = defaultdict(list)
+    alone = Counter((call.op, call.output) for call in calls)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    ends = [_end(node.output[0], readers) for node in convolutions]
+    behind = {readers[end][0].output[0] for end in ends if len(readers[end]) == 1}
     for node in model.graph.node:
-        if node.op_type != "Conv":
-            continue
-        end = node.output[0]
-        while [reader.op_type for reader in readers[end]] in (["BatchNormalization"], ["Add"]):
-            end = readers[end][0].output[0]
+        if node.op_type in _ACTIVATIONS and node.output[0] not in behind:
+            _ran_alone(node.op_type, shapes.get(node.output[0], ()), alone)
+    taken_up: dict[tuple[Sizes, ...], list[str]] = defaultdict(list)
+    for node, end in zip(convolutions, ends, strict=True):
         only = readers[end][0].op_type if len(readers[end]) == 1 else ""
-        output = _in_blocks(shapes.get(end, ()))
-        ran = next(((op, output) for op in _ALONE.get(only, (only,)) if alone[op, output]), None)
-        if ran:
-            alone[ran] -= 1
-        fused = only in _ACTIVATIONS and not ran
-        key = (_in_blocks(shapes.get(node.input[0], ())), shapes.get(node.input[1], ())[2:], output)
+        output = shapes.get(end, ())
+        fused = only in _ACTIVATIONS and not _ran_alone(only, output, alone)
+        key = (
+            _in_blocks(shapes.get(node.input[0], ())),
+            shapes.get(node.input[1], ())[2:],
+            _in_blocks(output),
+        )
         taken_up[key].append(only if fused else "")
     result = []
     for call in calls:
@@ -140,9 +145,27 @@ def with_activations(model: "onnx.ModelProto", calls: Sequence[Call], batch: int
     return result
 
 
+def _end(result: str, readers: "Mapping[str, list[onnx.NodeProto]]") -> str:
+    """What a convolution's result becomes by batch normalisation and sums that alone read it."""
+    while [reader.op_type for reader in readers[result]] in (["BatchNormalization"], ["Add"]):
+        result = readers[result][0].output[0]
+    return result
+
+
+def _ran_alone(op: str, shape: Sizes, alone: "Counter[tuple[str, Sizes]]") -> bool:
+    """Whether a call of an activation of this shape, plain or padded to blocks, is left; it is taken away."""
+    padded = ((*shape[:1], -(-shape[1] // block) * block, *shape[2:]) for block in _BLOCKS if len(shape) > 1)
+    for form in (shape, *padded):
+        for name in _ALONE.get(op, (op,)):
+            if alone[name, form]:
+                alone[name, form] -= 1
+                return True
+    return False
+
+
 def _in_blocks(sizes: Sizes) -> Sizes:
     """Sizes with channels in whole blocks, equal for a plain value and the same in blocks."""
-    return (*sizes[:1], -(-sizes[1] // _WIDEST_BLOCK), *sizes[2:]) if len(sizes) > 1 else sizes
+    return (*sizes[:1], -(-sizes[1] // _BLOCKS[-1]), *sizes[2:]) if len(sizes) > 1 else sizes
 
 
 def sized(model: OnnxModel, batch: int) -> "onnx.ModelProto":

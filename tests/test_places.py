@@ -1,5 +1,6 @@
 """Paths of a job: one place however it is spelled, and job files that work from anywhere."""
 
+import json
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -160,7 +161,7 @@ def test_run_folders_of_before_continue(spelling: str, project: Path) -> None:
     (project / "run").mkdir()
     old = dump_toml(config.model_copy(update={"data": spelling}))
     (project / "run" / JOB_FILE).write_text(old)
-    (project / "run" / "artefacts.json").write_text('{"study.json": "x"}')
+    (project / "run" / "artefacts.json").write_text(json.dumps({"study.json": 64 * "0"}))
     assert run_folder(config, project / "run") == []
     assert load_config(project / "run" / JOB_FILE).data == str(project / "photos")
 

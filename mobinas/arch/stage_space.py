@@ -29,6 +29,9 @@ _SE_IN_LAST = ((False,), (False, True))
 class StageSpace:
     """Networks of stages.
 
+    Two encodings make the same network only where a neighbour can stand for a stage that is left out, or take
+    over its blocks at a stride of 1 and the same width; a search evaluates it once.
+
     Attributes:
         task: Channels in, classes out.
         resolutions: Input heights and widths in pixels.

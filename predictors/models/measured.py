@@ -3,15 +3,18 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from mobinas.arch.architecture import Architecture
-from mobinas.graph.layers import Graph
+from mobinas.graph.layers import Graph, HardSigmoid, HardSwish
+from mobinas.graph.lowering import lower
+from mobinas.graph.onnx_writer import write_onnx
 from mobinas.targets.measurement import Measurement
 from predictors.kernels import kernel_of
-from predictors.layout import Call
+from predictors.layout import Call, calls_of_graph
 from predictors.model_calls import sized, with_activations
 from predictors.models.fit import Fit, Network
 from predictors.networks import AnyModel, Executed, Layout, kernels_of
@@ -76,11 +79,27 @@ def _network(model: AnyModel, measurement: Measurement, layout: Layout, profilin
     times_s = [max(kernel.seconds - profiling_s, _LEAST_S) for kernel in measurement.kernels]
     # What is left of the profiler slows a network as a whole; what counts is how its time is divided.
     factor = measurement.median_s / sum(times_s)
-    calls = [Call(*kernel[:4]) for kernel in measurement.kernels]
-    if not isinstance(model, Architecture | Graph | Executed):
-        calls = with_activations(sized(model, layout.batch), calls, layout.batch)
+    calls = _activated(model, [Call(*kernel[:4]) for kernel in measurement.kernels], layout)
     kernels = [kernel_of(call) for call in calls]
     return [(kernel, factor * seconds) for kernel, seconds in zip(kernels, times_s, strict=True)]
+
+
+def _activated(model: AnyModel, calls: list[Call], layout: Layout) -> list[Call]:
+    """The calls with the activations that convolutions have taken up, which profiles do not show."""
+    if isinstance(model, Executed):
+        return calls
+    if not isinstance(model, Architecture | Graph):
+        return with_activations(sized(model, layout.batch), calls, layout.batch)
+    graph = lower(model) if isinstance(model, Architecture) else model
+    if not any(isinstance(node.layer, HardSwish | HardSigmoid) for node in graph.nodes):
+        return calls
+    known: dict[Call, list[str]] = {}
+    for call in calls_of_graph(graph, layout.block, layout.batch):
+        known.setdefault(replace(call, activation=""), []).append(call.activation)
+    if Counter(calls) != {call: len(activations) for call, activations in known.items()}:
+        # A runtime that lays out otherwise; the file tells less surely.
+        return with_activations(write_onnx(graph), calls, layout.batch)
+    return [replace(call, activation=known[call].pop(0)) for call in calls]
 
 
 def weights_of(measurements: Sequence[Measurement]) -> Floats:

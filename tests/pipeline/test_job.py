@@ -258,8 +258,8 @@ def test_an_error_is_one_line_and_a_failing_exit(tmp_path: Path) -> None:
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith("mobinas: ")
+    *steps, error = result.stderr.splitlines()
+    assert error.startswith("mobinas: ") and steps == ["[1/10] read the images"]
 
 
 def test_a_folder_of_another_job_is_refused(finished: Path) -> None:

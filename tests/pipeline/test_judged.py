@@ -84,7 +84,7 @@ def test_inherited_weights_are_judged_by_the_jobs_metric(metric: Metric) -> None
 
 
 def test_an_unknown_metric_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"search\.metric.*'accuracy' or 'balanced_accuracy'.*'f1'"):
+    with pytest.raises(ConfigError, match=r"search\.metric.*choose from accuracy, balanced_accuracy.*'f1'"):
         load_config("smoke", {"search.metric": "f1"})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from strategies import random_stage_architecture
+from strategies import random_stage, random_stage_architecture
 
 from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.blocks import ACTIVATIONS
@@ -18,11 +18,13 @@ from mobinas.arch.stages import Stage, StageBody
 from mobinas.graph.cost import cost
 from mobinas.graph.lowering import lower
 from mobinas.graph.onnx_writer import write_onnx
+from mobinas.targets.measurement import Measurement
 from mobinas.targets.target import Target
 from predictors.kernels import Kernel, kernel_of
 from predictors.layout import Call, calls_of_graph
 from predictors.model_calls import calls_of_model, with_activations
-from predictors.networks import Layout, NetworkSums
+from predictors.models.measured import timed_networks
+from predictors.networks import Layout, NetworkSums, kernels_of
 from predictors.steps import program_of, program_of_model
 from predictors.worker.trace import trace
 
@@ -120,3 +122,15 @@ def test_sums_over_kernels_take_both_bodies_at_once() -> None:
     alone = np.concatenate([sums.of([model]) for model in models])
     np.testing.assert_allclose(together, alone)
     assert (together[:, 1] == [len(calls_of_graph(lower(m), 16)) for m in models]).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_measured_kernels_are_those_that_are_predicted(seed: int, block: int) -> None:
+    """Profiles do not show activations within convolutions; the architecture tells them."""
+    stages = (Stage("ds", 14, 2, 1, 5, se=True), random_stage(random.Random(seed), 14, WIDTHS))
+    body = StageBody("3x3", 16, stages, activation="hardswish")
+    architecture = Architecture(body, 16, Task(5))
+    kernels = trace(write_onnx(lower(architecture)).SerializeToString(), Target(), runs=1)
+    measured = Measurement("s", "f", "t", "h", "r", ((1.0, 2.0),), 5, "2026-01-01T00:00:00", kernels=kernels)
+    (found,) = timed_networks([architecture], [measured], Layout(block))
+    assert Counter(kernel for kernel, _ in found) == Counter(kernels_of(architecture, Layout(block)))
