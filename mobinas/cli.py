@@ -10,6 +10,7 @@ import typer
 
 from mobinas import cli_targets
 from mobinas.errors import ConfigError, MobinasError
+from mobinas.processes import let_threads_sleep
 
 if TYPE_CHECKING:
     from mobinas.pipeline.cluster import Cluster
@@ -237,6 +238,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Runs the command; an expected error becomes one line and exit code 1."""
+    let_threads_sleep()
     try:
         app()
     except MobinasError as error:

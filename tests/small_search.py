@@ -4,10 +4,13 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from mobinas.errors import Infeasible
 from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import Objective
 from mobinas.search.choice_space import Choices, ChoiceSpace
+from mobinas.search.samplers import sampler_names
 
 AXES = (Objective("accuracy", "maximize"), Objective("latency_s", "minimize", "s"))
 SMALL = ChoiceSpace({"a": (0, 1, 2, 3), "b": (0.0, 0.5, 1.0), "c": ("x", "y"), "d": ("only",)})
@@ -34,3 +37,7 @@ def everything() -> list[Evaluation[Choices]]:
 def refuse() -> dict[str, float]:
     """In place of an answer."""
     raise Infeasible("too big")
+
+
+# Optuna's Gaussian processes take seconds for a proposal.
+SAMPLERS = [pytest.param(n, marks=[pytest.mark.slow] if n == "gp" else []) for n in sampler_names()]

@@ -12,7 +12,7 @@ from mobinas.config import JobConfig, dump_toml, load_config, placed
 from mobinas.errors import ConfigError, did_you_mean
 from mobinas.pipeline.front_file import Front, load_front
 from mobinas.pipeline.run_folder import RunFolder
-from mobinas.processes import check_main_guard, cores
+from mobinas.processes import check_main_guard, cores, let_threads_sleep
 from mobinas.progress import NoteReporter, Reporter
 from mobinas.targets.registry import find_target
 from mobinas.targets.target import Target
@@ -57,6 +57,7 @@ def run(
         MobinasError: Bad input of any kind; the text is one line that names the fix.
     """
     config = job if isinstance(job, JobConfig) else load_config(job)
+    let_threads_sleep()
     if cluster is None and _may_start_workers(config):
         check_main_guard("run")
     config = placed(config)

@@ -163,6 +163,7 @@ def test_a_budget_that_no_model_meets_names_the_fastest(finished: Path) -> None:
         front.pick(max_latency_ms=1e-6)
 
 
+@pytest.mark.slow
 def test_killed_in_every_step_it_ends_with_the_same_result(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "killed"
     for step in range(1, 11):
@@ -195,8 +196,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_result(finished: Path, t
         assert (directory / name).read_text() == (finished / name).read_text(), name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
-@pytest.mark.parametrize("most_bytes", [3_000, pytest.param(90_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most_bytes", [3_000, 90_000])
 def test_a_full_disk_is_one_line_and_loses_nothing(most_bytes: int, finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     code = (
@@ -267,6 +269,7 @@ def test_a_folder_of_another_job_is_refused(finished: Path) -> None:
         run(load_config("smoke", {"seed": 7}), finished)
 
 
+@pytest.mark.slow
 def test_the_way_to_the_device_may_change_but_not_its_settings(tmp_path: Path) -> None:
     target, out = tmp_path / "pi.toml", tmp_path / "run"
     config = load_config("smoke", {**TINY, "target": str(target)})
@@ -279,6 +282,7 @@ def test_the_way_to_the_device_may_change_but_not_its_settings(tmp_path: Path) -
         run(config, out)
 
 
+@pytest.mark.slow
 def test_a_latency_budget_is_kept(tmp_path: Path, finished: Path) -> None:
     data = json.loads((finished / "front.json").read_text(encoding="utf-8"))
     latencies_ms = sorted(c["latency_s"] * 1e3 for c in data["confirmed"] if c["name"] != "plain_cnn")
@@ -310,6 +314,7 @@ def test_ctrl_c_says_how_to_continue(tmp_path: Path) -> None:
     assert errors.splitlines()[-1] == "mobinas: stopped; the same command continues from here"
 
 
+@pytest.mark.slow
 def test_two_workers_train_what_one_process_trains(tmp_path: Path) -> None:
     for workers in (1, 2):
         overrides = {**TINY, "threads": 1, "train.workers": workers}

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from small_search import SAMPLERS
 
 from mobinas.errors import SearchError
 from mobinas.metrics.objective import Objective
@@ -23,7 +24,6 @@ from mobinas.search.define_by_run import DefinedSpace, DefinedTrial, built
 from mobinas.search.importance import importances
 from mobinas.search.labelled_space import LabelledSpace
 from mobinas.search.options import label_of, labels_of, place_of
-from mobinas.search.samplers import sampler_names
 from mobinas.search.space_file import space_from_json, space_to_json
 from mobinas.search.study import pareto_search
 
@@ -125,7 +125,7 @@ def test_all_of_a_conditional_space_is_enumerated() -> None:
     assert sorted(found) == sorted(every())
 
 
-@pytest.mark.parametrize("sampler", sampler_names())
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_options_may_depend_on_other_choices_with_every_sampler(sampler: str, tmp_path: Path) -> None:
     space = DefinedSpace(conditional)
     n = len(every()) if sampler != "gp" else 7  # its proposals take seconds

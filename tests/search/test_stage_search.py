@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
+from small_search import SAMPLERS
 
 from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.stage_choices import StageChoices
@@ -16,7 +17,6 @@ from mobinas.metrics.evaluation import Evaluation, Value
 from mobinas.metrics.objective import Objective
 from mobinas.search.cell_features import cell_features
 from mobinas.search.importance import importances
-from mobinas.search.samplers import sampler_names
 from mobinas.search.study import pareto_search
 
 SPACE = StageSpace(
@@ -38,9 +38,7 @@ def evaluate(architecture: Architecture) -> dict[str, float]:
     return {"skill": skill, "macs": float(cost(lower(architecture)).macs)}
 
 
-@pytest.mark.parametrize(
-    "sampler", [pytest.param(n, marks=[pytest.mark.slow] if n == "gp" else []) for n in sampler_names()]
-)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_searches_stages(sampler: str) -> None:
     result = pareto_search(SPACE, evaluate, OBJECTIVES, n_trials=12, sampler=sampler, seed=3, n_start=8)
     digests = [e.candidate.digest for e in result.history]

@@ -12,14 +12,13 @@ import pytest
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from small_search import AXES, SMALL, answer
+from small_search import AXES, SAMPLERS, SMALL, answer
 
 from mobinas.errors import SearchError
 from mobinas.metrics.evaluation import Value
 from mobinas.metrics.result import SearchResult
 from mobinas.search.choice_space import Choices
 from mobinas.search.rungs import Rung, climb
-from mobinas.search.samplers import sampler_names
 from mobinas.search.study import pareto_search
 
 NAN, INF = float("nan"), float("inf")
@@ -113,7 +112,7 @@ def test_missing_and_unknown_objectives_are_failures_too(told: Any, text: str) -
     assert len(reasons(found)) == 1 and text in reasons(found).pop()
 
 
-@pytest.mark.parametrize("sampler", sampler_names())
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_continues_as_if_it_had_not_been_stopped(sampler: str, tmp_path: Path) -> None:
     def search(n: int, storage: Path | None) -> SearchResult[Any]:
         return pareto_search(
