@@ -39,6 +39,7 @@ def written(path: Path, architecture: Architecture) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_device_is_named_profiled_and_asked(home: Path, tmp_path: Path) -> None:
     assert "local  CPUExecutionProvider, 1 thread(s), batch 1, no profile" in said("target", "list")
     said("target", "add", "pi", "--provider", "fake", "--threads", "4", "--affinity", "0", "--affinity", "2")
@@ -67,6 +68,7 @@ def test_a_device_is_named_profiled_and_asked(home: Path, tmp_path: Path) -> Non
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_open_sizes_are_bound_to_measure_and_predict(tmp_path: Path) -> None:
     said("target", "profile", "fake", "--networks", "16")
     model = onnx.load(written(tmp_path / "net.onnx", sample(0)))
@@ -120,6 +122,7 @@ def test_what_models_take_beside_time_is_told(tmp_path: Path) -> None:
     assert "no energy: the fake device takes none" in said("measure", open_batch, "--target", "fake")
 
 
+@pytest.mark.slow
 def test_a_model_unlike_the_profile_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said("target", "profile", "fake", "--networks", "16")
     tiny = written(tmp_path / "tiny.onnx", sample(0))
@@ -168,6 +171,7 @@ def test_a_profile_of_other_settings_is_refused(home: Path) -> None:
         said("target", "show", "pi")
 
 
+@pytest.mark.slow
 def test_names_and_files_do_not_collide(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said("target", "add", "pi", "--provider", "fake")

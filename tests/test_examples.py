@@ -36,6 +36,7 @@ def test_own_data_loads() -> None:
     assert len(data.classes) == 3
 
 
+@pytest.mark.slow
 def test_pick_by_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_search_runs_under_torchrun() -> None:
     assert first == second and first.startswith("loss ")
 
 
+@pytest.mark.slow
 def test_another_device(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "another_device.py"), run_name="__main__")
     assert capsys.readouterr().out.count("give or take") == 3
@@ -68,6 +70,7 @@ def test_front_search(capsys: pytest.CaptureFixture[str]) -> None:
     assert knee.startswith("knee: {")
 
 
+@pytest.mark.slow
 def test_own_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_folder_has_one_writer_and_one_recipe(tmp_path: Path, finished: Path) 
         search_family(build, out=tmp_path, n_trials=5, **{**FAST, "recipe": Recipe(momentum=0.5)})
 
 
+@pytest.mark.slow
 def test_killed_it_ends_with_the_same_result(finished: Path, tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_family as t\n"

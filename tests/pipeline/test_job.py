@@ -338,6 +338,7 @@ def test_a_torn_predictor_is_fitted_again(finished: Path) -> None:
     assert (finished / "front.csv").read_text() == front
 
 
+@pytest.mark.slow
 def test_proxy_check_trains_each_architecture_once(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     shutil.copytree(finished, directory)
@@ -367,6 +368,7 @@ def test_proxy_check_trains_each_architecture_once(finished: Path, tmp_path: Pat
         proxy_check(directory)
 
 
+@pytest.mark.slow
 def test_the_front_is_frozen_before_the_test_part_is_known(finished: Path, tmp_path: Path) -> None:
     from mobinas.pipeline import confirm
 

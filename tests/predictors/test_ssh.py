@@ -58,6 +58,7 @@ def _kill_ssh() -> None:
         os.kill(int(pid), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, 3])
 def test_a_lost_connection_loses_nothing(kills: int) -> None:
     models = [ModelFile.of(sample(k)) for k in range(5)]

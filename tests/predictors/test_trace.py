@@ -60,6 +60,7 @@ def test_a_network_is_traced_with_its_shapes(tmp_path: Path, monkeypatch: pytest
     assert any(k.blocked for k in convs) and all(k.seconds > 0 for k in kernels)
 
 
+@pytest.mark.slow
 def test_a_measurement_keeps_its_kernels(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     (seen,) = measure([sample(0)], Target.local(), rounds=2, block_s=0.002, log=log)

@@ -103,6 +103,7 @@ def test_a_search_continues_however_it_ended(storage: str, monkeypatch: pytest.M
     assert all(e.error or e == same for e, same in zip(found.history, alone.history, strict=True))
 
 
+@pytest.mark.slow
 def test_a_database_survives_a_killed_worker(
     server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_deadly_candidate_counts_as_failed(
     assert not any(e.error for e in mended.history) and digests(mended) == digests(found)
 
 
+@pytest.mark.slow
 def test_deadly_candidates_beside_each_other_all_count_as_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

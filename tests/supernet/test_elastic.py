@@ -163,6 +163,7 @@ def test_training_beats_chance_by_far() -> None:
     assert sum(judged) / 4 > 0.3
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_with_the_same_bits(digits: Splits, tmp_path) -> None:  # type: ignore[no-untyped-def]
     whole, part, path = ElasticSupernet(SPACE, 0), ElasticSupernet(SPACE, 0), tmp_path / "elastic.pt"
     expected = train_elastic(whole, digits, UNIFORM, QUICK, seed=0)

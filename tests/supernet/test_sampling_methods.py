@@ -148,6 +148,7 @@ def test_reinforce_learns_what_is_rewarded(kind: type[Relaxation]) -> None:
     assert float(relaxation.baseline.value) > before
 
 
+@pytest.mark.slow
 def test_the_controller_knows_the_probability_of_what_it_draws() -> None:
     relaxation = ControllerRelaxation(("none", "skip_connect", "conv_3x3"), 1, 0)
     with torch.no_grad():
