@@ -3,8 +3,9 @@
 import math
 import os
 import sys
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,7 +76,7 @@ def run(
     ] = None,
 ) -> None:
     """Runs a whole job, or continues it where it was stopped."""
-    from mobinas.config import load_config, parse_override
+    from mobinas.config import load_config
     from mobinas.console import console_reporter
     from mobinas.pipeline.group import is_helper
     from mobinas.pipeline.job import run as run_job
@@ -106,6 +107,21 @@ def run(
             typer.echo(f"warning: {row.name} {plain(row.warning, 600)}")
     typer.echo(f"model: {front.directory / chosen.onnx}")
     typer.echo(f"report: {front.directory / 'report.html'}")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Splits ``key=value``; the value is read as TOML where it can be, else taken as a string.
+
+    Raises:
+        ConfigError: There is no ``=``.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"'{text}' is not of the form key=value, such as train.epochs=5")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
 
 
 def _cluster(

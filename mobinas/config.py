@@ -15,9 +15,10 @@ from mobinas.arch.ops import op_set
 from mobinas.arch.space import PRESETS, SearchSpace, preset
 from mobinas.config_errors import explained
 from mobinas.errors import ConfigError, did_you_mean
-from mobinas.files import read_text, toml_value
+from mobinas.files import read_text
 from mobinas.metrics.objective import Metric
 from mobinas.places import Place, is_same_place, place_of_data, place_of_genotype, place_of_target, portable
+from mobinas.toml_text import toml_lines
 
 _JOBS = "mobinas.jobs"
 DEFAULT_JOB = "digits"
@@ -368,21 +369,6 @@ def _put(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     data[keys[-1]] = value
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """Splits ``key=value``; the value is read as TOML where it can be, else taken as a string.
-
-    Raises:
-        ConfigError: There is no ``=``.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"'{text}' is not of the form key=value, such as train.epochs=5")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-
-
 def dump_toml(config: JobConfig, folder: Path | None = None) -> str:
     """The resolved job as TOML that `load_config` reads back to an equal job.
 
@@ -396,8 +382,8 @@ def dump_toml(config: JobConfig, folder: Path | None = None) -> str:
         data = _placed(data, lambda _place, spec: portable(spec, folder))
     if config.space.preset is not None:
         data["space"] = {"preset": config.space.preset}
-    top = [f"{key} = {toml_value(value)}" for key, value in data.items() if not isinstance(value, dict)]
+    top = toml_lines({key: value for key, value in data.items() if not isinstance(value, dict)})
     for name, section in data.items():
         if isinstance(section, dict):
-            top += ["", f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in section.items())]
+            top += ["", f"[{name}]", *toml_lines(section)]
     return "\n".join(top) + "\n"

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from mobinas.content import alike, begins_like, described, is_blank, is_cut_json
 from mobinas.errors import MobinasError, RunFolderError
@@ -393,15 +393,3 @@ def read_text(path: Path) -> str:
         UnicodeDecodeError: It is no UTF-8 text.
     """
     return path.read_text(encoding="utf-8-sig")
-
-
-def toml_value(value: Any) -> str:
-    """Text, a truth value, a number, or a list of these, as TOML spells it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
-        return f'"{escaped}"'
-    if isinstance(value, list):
-        return f"[{', '.join(toml_value(v) for v in value)}]"
-    return repr(value)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobinas.arch.architecture import Task
-from mobinas.config import JobConfig, dump_toml, load_config, parse_override
+from mobinas.cli import parse_override
+from mobinas.config import JobConfig, dump_toml, load_config
 from mobinas.errors import ConfigError
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobinas.errors import TargetError, did_you_mean
-from mobinas.files import read_text, toml_value
+from mobinas.files import read_text
 from mobinas.targets import FAKE_PROVIDER
+from mobinas.toml_text import toml_lines
 
 GraphOptimisation = Literal["none", "basic", "extended", "all"]
 Statistic = Literal["median", "minimum"]
@@ -114,7 +115,7 @@ class Target:
 
     def to_toml(self) -> str:
         """A file that `load` reads back to an equal target."""
-        return "".join(f"{key} = {toml_value(value)}\n" for key, value in self.to_json().items())
+        return "".join(f"{line}\n" for line in toml_lines(self.to_json()))
 
     @classmethod
     def load(cls, path: Path) -> "Target":

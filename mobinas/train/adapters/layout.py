@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from mobinas.errors import DataError, did_you_mean
-from mobinas.files import toml_value
+from mobinas.toml_text import toml_value
 from mobinas.train.adapters.part_names import ROLES, Role, is_neutral, role_of
 from mobinas.train.adapters.split_lists import is_label_file, lists_among, split_by_lists
 from mobinas.train.adapters.tree import Folder, Skipped, class_folders, first_of, unwrapped
