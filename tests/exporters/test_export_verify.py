@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from exporters.base import Parity
@@ -55,6 +56,39 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     path = write(network(seed=1), tmp_path / "m.onnx")
     with pytest.raises(ExportError, match="differ from the network's"):
         compare_outputs(network(seed=2), path, images())
+
+
+class Normed(nn.Module):
+    """Divides by the norm of the image, kept above 0 or not."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        return flat / (flat.norm(dim=1, keepdim=True) + self.epsilon)
+
+
+def test_a_dropped_epsilon_is_seen_on_a_plain_picture(tmp_path: Path) -> None:
+    batch = ["batch", 1, 8, 8]
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"], axis=1),
+        helper.make_node("ReduceL2", ["flat"], ["norm"], axes=[1], keepdims=1),
+        helper.make_node("Div", ["flat", "norm"], ["logits"]),
+    ]
+    ends = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("image", batch), ("logits", ["batch", 64]))
+    )
+    graph = helper.make_graph(nodes, "normed", [next(ends)], [next(ends)])
+    path = tmp_path / "m.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ExportError, match="a picture of one colour are not finite"):
+        compare_outputs(Normed(1e-8), path, images())
+    # Where the network itself divides by 0, the file may do so, too.
+    assert compare_outputs(Normed(0.0), path, images()).agreeing_share == 1.0
 
 
 class Frozen(nn.Module):
