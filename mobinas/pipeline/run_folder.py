@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mobinas.config import JobConfig, is_same_value, with_places
-from mobinas.content import is_cut_json, is_our_state
+from mobinas.content import is_blank, is_cut_json, is_our_state
 from mobinas.errors import RunFolderError
 from mobinas.files import (
     check_ours,
@@ -222,7 +222,11 @@ def _is_job(path: Path) -> bool:
 
 
 def _is_index(path: Path) -> bool:
-    return bool(_index_of(path)) or path.read_bytes().strip() == b"{}" or is_cut_json(path.read_bytes())
+    if is_blank(path):
+        return True
+    content = path.read_bytes()
+    cut = bool(content.strip(b"\0")) and is_cut_json(content)
+    return bool(_index_of(path)) or content.strip() == b"{}" or cut
 
 
 def _index_of(path: Path) -> dict[str, str]:
