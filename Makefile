@@ -1,5 +1,6 @@
 # make demo   set up and run the main job on the embedded digits
 # make test   set up and run the tests
+# make retry  run again, one after the other, the tests that failed
 # make check  set up and run formatter, linter, type checker and import rules
 # make slow   set up and run the tests that take longer
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow check clean
+.PHONY: demo test slow retry check clean
 
 demo: $(VENV)/installed
 	$(BIN)/mobinas run --out runs/digits
@@ -21,6 +22,9 @@ test: $(VENV)/installed-test
 
 slow: $(VENV)/installed-test
 	$(PYTEST) -m slow
+
+retry: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "slow or not slow" --last-failed --last-failed-no-failures none
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
