@@ -31,6 +31,19 @@ class Chooser(Protocol):
         ...
 
 
+def look_up_in(choices: Mapping[str, Choice]) -> Chooser:
+    """A chooser that takes what is chosen already; it raises ArchitectureError where that is no option."""
+
+    def look_up(name: str, options: Sequence[Any], /) -> Any:
+        if name not in choices:
+            raise ArchitectureError(f"choice '{name}' is missing")
+        if choices[name] not in options:
+            raise ArchitectureError(f"choice '{name}' is {choices[name]!r}, not one of {list(options)}")
+        return choices[name]
+
+    return look_up
+
+
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
     """All cells with two edges from distinct inputs per node, times the macro space.
@@ -178,15 +191,7 @@ class SearchSpace:
         Raises:
             ArchitectureError: A choice is missing, or not an option.
         """
-
-        def look_up(name: str, options: Sequence[Any]) -> Any:
-            if name not in choices:
-                raise ArchitectureError(f"choice '{name}' is missing")
-            if choices[name] not in options:
-                raise ArchitectureError(f"choice '{name}' is {choices[name]!r}, not one of {list(options)}")
-            return choices[name]
-
-        return self.build(look_up)
+        return self.build(look_up_in(choices))
 
     def encode(self, architecture: Architecture) -> dict[str, Choice]:
         """The named choices that `decode` turns back into this architecture.

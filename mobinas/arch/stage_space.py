@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mobinas.arch.architecture import Architecture, Task
 from mobinas.arch.blocks import ACTIVATIONS, HEADS, STEMS, Activation, patch_size, stem_stride
-from mobinas.arch.space import Choice, Chooser
+from mobinas.arch.space import Choice, Chooser, look_up_in
 from mobinas.arch.stage_choices import StageChoices, check_distinct
 from mobinas.arch.stages import IDENTITY, Stage, StageBody, as_tuple, check_known
 from mobinas.errors import ArchitectureError
@@ -170,15 +170,7 @@ class StageSpace:
         Raises:
             ArchitectureError: A choice is missing, or not an option.
         """
-
-        def look_up(name: str, options: Sequence[Any]) -> Any:
-            if name not in choices:
-                raise ArchitectureError(f"choice '{name}' is missing")
-            if choices[name] not in options:
-                raise ArchitectureError(f"choice '{name}' is {choices[name]!r}, not one of {list(options)}")
-            return choices[name]
-
-        return self.build(look_up)
+        return self.build(look_up_in(choices))
 
     def encode(self, architecture: Architecture) -> dict[str, Choice]:
         """The named choices that `decode` turns back into this architecture.

@@ -5,15 +5,11 @@ from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch
 from matplotlib.path import Path
 
 from mobinas.arch.genotype import Cell
-from mobinas.graph.draw import Box, CellDrawing, Route, draw_cell
-from mobinas.report.figures import new_axes, style
+from mobinas.graph.draw import Box, Route, draw_cell
+from mobinas.report.figures import drawing_axes, style
 from mobinas.report.palette import GREY, INK, MUTED, SURFACE, op_colour
-from mobinas.report.words import op_words, plain
+from mobinas.report.words import op_words
 
-_INCHES = 0.235  # per unit of the drawing, the height of an op's box
-_MARGIN_IN = 0.12
-_TITLE_IN = 0.36
-_EDGE = 0.1  # room for half a line's width, in units of the drawing
 _DEAD = 0.3
 
 
@@ -30,26 +26,12 @@ def draw_cell_picture(cell: Cell, title: str = "", axes: Axes | None = None) -> 
     """
     drawing = draw_cell(cell)
     with style():
-        if axes is None:
-            axes = _fitting_axes(drawing, bool(title))
-        axes.set_xlim(-_EDGE, drawing.width + _EDGE)
-        axes.set_ylim(drawing.height + _EDGE, -_EDGE)
-        axes.set_aspect("equal", adjustable="box")
-        axes.set_axis_off()
-        if title:
-            axes.set_title(plain(title, 90))
+        axes = drawing_axes(drawing.width, drawing.height, title, axes)
         for route in drawing.routes:
             _draw_route(axes, route)
         for box in drawing.boxes:
             _draw_box(axes, box)
     return axes
-
-
-def _fitting_axes(drawing: CellDrawing, titled: bool) -> Axes:
-    above = _TITLE_IN if titled else _MARGIN_IN
-    width = drawing.width * _INCHES + 2 * _MARGIN_IN
-    height = drawing.height * _INCHES + _MARGIN_IN + above
-    return new_axes(width, height, (_MARGIN_IN, _MARGIN_IN, _MARGIN_IN, above))
 
 
 def _draw_route(axes: Axes, route: Route) -> None:

@@ -18,9 +18,14 @@ from matplotlib.figure import Figure
 
 from mobinas.report.markup import Markup
 from mobinas.report.palette import COLOURS, FAINT, INK, MUTED, SURFACE
+from mobinas.report.words import plain
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
+_UNIT_IN = 0.235  # of a drawing of boxes, the height of a box
+_MARGIN_IN = 0.12
+_TITLE_IN = 0.36
+_EDGE = 0.1  # room for half a line's width, in units of the drawing
 _ROLE_OF = {colour.light: colour.role for colour in COLOURS}
 
 _STYLE: dict[Any, Any] = {
@@ -156,3 +161,25 @@ def _adapt(element: ET.Element, key: str) -> None:
 def _role(match: re.Match[str]) -> str:
     colour = match.group(0)
     return f"var(--{_ROLE_OF[colour]})" if colour in _ROLE_OF else colour
+
+
+def drawing_axes(width: float, height: float, title: str, axes: Axes | None = None) -> Axes:
+    """Axes for a drawing of boxes, one unit per height of a box, y downwards.
+
+    Args:
+        width: Of the drawing, in units.
+        height: Likewise.
+        title: Stands above it; may be empty.
+        axes: Where; default a new figure that fits.
+    """
+    if axes is None:
+        above = _TITLE_IN if title else _MARGIN_IN
+        size = (width * _UNIT_IN + 2 * _MARGIN_IN, height * _UNIT_IN + _MARGIN_IN + above)
+        axes = new_axes(*size, (_MARGIN_IN, _MARGIN_IN, _MARGIN_IN, above))
+    axes.set_xlim(-_EDGE, width + _EDGE)
+    axes.set_ylim(height + _EDGE, -_EDGE)
+    axes.set_aspect("equal", adjustable="box")
+    axes.set_axis_off()
+    if title:
+        axes.set_title(plain(title, 90))
+    return axes

@@ -6,15 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from mobinas.arch.architecture import Architecture
-from mobinas.graph.draw_stages import Card, StageBox, StageDrawing, draw_stages
-from mobinas.report.figures import new_axes, style
+from mobinas.graph.draw_stages import Card, StageBox, draw_stages
+from mobinas.report.figures import drawing_axes, style
 from mobinas.report.palette import FAINT, GREY, INK, MUTED, block_colour
-from mobinas.report.words import plain
 
-_INCHES = 0.235  # per unit of the drawing, the height of a box
-_MARGIN_IN = 0.12
-_TITLE_IN = 0.36
-_EDGE = 0.1
 _TEXT_OFF = 0.45
 
 
@@ -34,27 +29,13 @@ def draw_stage_picture(architecture: Architecture, title: str = "", axes: Axes |
     """
     drawing = draw_stages(architecture)
     with style():
-        if axes is None:
-            axes = _fitting_axes(drawing, bool(title))
-        axes.set_xlim(-_EDGE, drawing.width + _EDGE)
-        axes.set_ylim(drawing.height + _EDGE, -_EDGE)
-        axes.set_aspect("equal", adjustable="box")
-        axes.set_axis_off()
-        if title:
-            axes.set_title(plain(title, 90))
+        axes = drawing_axes(drawing.width, drawing.height, title, axes)
         for x0, y0, x1, y1 in drawing.arrows:
             arrow = {"arrowstyle": "-|>", "color": GREY, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
         for card in drawing.cards:
             _draw_card(axes, card)
     return axes
-
-
-def _fitting_axes(drawing: StageDrawing, titled: bool) -> Axes:
-    above = _TITLE_IN if titled else _MARGIN_IN
-    width = drawing.width * _INCHES + 2 * _MARGIN_IN
-    height = drawing.height * _INCHES + _MARGIN_IN + above
-    return new_axes(width, height, (_MARGIN_IN, _MARGIN_IN, _MARGIN_IN, above))
 
 
 def _draw_card(axes: Axes, card: Card) -> None:
